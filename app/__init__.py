@@ -1,0 +1,114 @@
+"""Coffer: accounts and the money core of a personal-finance product, over REST."""
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+from sqlalchemy.orm import sessionmaker
+
+from app.auth.registration import cli as registration_cli
+from app.auth.registration import routes as registration_routes
+from app.auth.sessions import routes as session_routes
+from app.auth.sessions import service as sessions
+from app.core import api_docs
+from app.core.config import Environment, Settings, load_settings
+from app.core.crypto import Keyring, derive
+from app.core.db import engine_options
+from app.core.errors import register_error_handlers
+from app.core.extensions import KEY, Parts, celery, db, migrate
+from app.core.http import LARGEST_BODY, Api
+from app.core.logging import configure_logging
+from app.core.mail import MailboxMailer, Mailer, SmtpMailer
+from app.core.queueing import celery_options
+from app.core.request_hooks import register_request_hooks
+from app.core.security import StrictJWTManager
+from app.core.storage import Storage, open_storage
+from app.core.tokens import TokenSigner
+from app.jobs import publisher
+from app.ops.health import routes as health_routes
+from app.ops.mailbox import routes as mailbox_routes
+from app.people import routes as people_routes
+from app.seed import seed_command
+from app.unit_of_work import UnitOfWork
+
+API_BLUEPRINTS = (registration_routes.blp, session_routes.blp, people_routes.blp, health_routes.blp)
+PAGE_BLUEPRINTS = (registration_routes.pages, api_docs.blp)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """An application with these settings, or with those of the environment.
+
+    Raises ConfigurationError when a setting is wrong.
+    """
+    settings = settings or load_settings()
+    configure_logging(settings)
+    app = Flask(__name__)
+    app.config.update(_flask_options(settings))
+    app.json = _json_provider(app)
+    signer = TokenSigner(settings.secrets, issuer=settings.server.public_url)
+    storage = open_storage(settings.delivery.storage_url)
+    app.extensions[publisher.KEY] = publisher.BackgroundPublisher(celery)
+    celery.conf.update(celery_options(settings))
+    db.init_app(app)
+    migrate.init_app(app, db)
+    with app.app_context():
+        # What a unit of work returns stays readable after its end, so nothing expires with the commit.
+        sessions_of_app = sessionmaker(db.engine, expire_on_commit=False)
+    app.extensions[KEY] = Parts(
+        settings=settings,
+        keyring=Keyring(settings.secrets),
+        signer=signer,
+        storage=storage,
+        mailer=_mailer(settings, storage),
+        sessions=sessions_of_app,
+    )
+    StrictJWTManager().init(app, signer, lambda claims: sessions.load_caller(UnitOfWork(), claims))
+    register_request_hooks(app, settings)
+    register_error_handlers(app)
+    _register_blueprints(app, settings)
+    app.cli.add_command(registration_cli.users)
+    app.cli.add_command(seed_command)
+    return app
+
+
+def _json_provider(app: Flask) -> DefaultJSONProvider:
+    provider = DefaultJSONProvider(app)
+    provider.sort_keys = False
+    provider.ensure_ascii = False
+    return provider
+
+
+def _register_blueprints(app: Flask, settings: Settings) -> None:
+    api = Api(app)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for blueprint in API_BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    for page in PAGE_BLUEPRINTS:
+        app.register_blueprint(page)
+    if settings.env is not Environment.PRODUCTION and settings.delivery.smtp_url is None:
+        app.register_blueprint(mailbox_routes.blp)
+
+
+def _mailer(settings: Settings, storage: Storage) -> Mailer:
+    if settings.delivery.smtp_url is None:
+        return MailboxMailer(storage, settings.delivery.mail_from)
+    return SmtpMailer(settings.delivery.smtp_url, settings.delivery.mail_from)
+
+
+def _flask_options(settings: Settings) -> dict[str, object]:
+    return {
+        "SECRET_KEY": derive(settings.secrets.secret_key, "flask"),
+        "SQLALCHEMY_DATABASE_URI": settings.database.url,
+        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(settings),
+        "MAX_CONTENT_LENGTH": LARGEST_BODY,
+        "MAX_FORM_MEMORY_SIZE": LARGEST_BODY,
+        "MAX_FORM_PARTS": 100,
+        "JWT_TOKEN_LOCATION": ["headers"],
+        "API_TITLE": "Coffer",
+        "API_VERSION": "v1",
+        "OPENAPI_VERSION": "3.0.3",
+        "OPENAPI_URL_PREFIX": "/api",
+        "OPENAPI_JSON_PATH": "openapi.json",
+        "API_SPEC_OPTIONS": {
+            "info": {"description": "Accounts, sessions and money data of a personal-finance product."},
+            "servers": [{"url": settings.server.public_url}],
+        },
+    }

@@ -1,0 +1,33 @@
+"""The audit log."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, String
+from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Base
+
+
+class AuditLog(Base):
+    """What was done, to what, by whom and from where; written once and never changed.
+
+    There is no foreign key to people: the row outlives them, without a name.
+    """
+
+    __tablename__ = "audit_logs"
+    __table_args__ = (
+        Index(None, "actor_id", "id"),
+        Index(None, "entity_type", "entity_id", "id"),
+    )
+
+    actor_id: Mapped[UUID | None]
+    action: Mapped[str] = mapped_column(String(80))
+    entity_type: Mapped[str | None] = mapped_column(String(40))
+    entity_id: Mapped[UUID | None]
+    changes: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    details: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSONB)
+    ip: Mapped[str | None] = mapped_column(INET)
+    user_agent: Mapped[str | None] = mapped_column(String(400))
+    request_id: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,62 @@
+"""Keys derived from the configured secrets, and the few ways in which they are used."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from uuid import UUID
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.core.config import SecretSettings
+
+
+def derive(secret: str, purpose: str) -> bytes:
+    """32 bytes for one purpose (HKDF with SHA-256, RFC 5869); other purposes tell nothing of them."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"coffer/" + purpose.encode()).derive(secret.encode())
+
+
+def fingerprint(token: str) -> bytes:
+    """What is stored of a random token instead of the token (SHA-256, 32 bytes)."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def random_token() -> str:
+    """256 random bits, safe in a URL."""
+    return secrets.token_urlsafe(32)
+
+
+class Keyring:
+    """The encryption keys, newest first; older ones still open what they closed."""
+
+    def __init__(self, settings: SecretSettings) -> None:
+        self._secrets = settings.encryption_keys or (settings.secret_key,)
+        self._peppers = {_key_id(one): derive(one, "password-pepper") for one in self._secrets}
+        self._link_keys = [derive(one, "one-time-link") for one in self._secrets]
+
+    @property
+    def newest_pepper_id(self) -> str:
+        """The id of the pepper for new password hashes."""
+        return next(iter(self._peppers))
+
+    def pepper(self, key_id: str) -> bytes | None:
+        """The pepper with this id, or None when its key was withdrawn."""
+        return self._peppers.get(key_id)
+
+    def one_time_tokens(self, purpose: str, row_id: UUID) -> list[str]:
+        """The token of a one-time row, once for each key, newest first.
+
+        It is computed, never stored: the task that mails the link finds it again from the row's id, so
+        that neither the database nor the queue ever holds it, and a mail sent twice has the same link.
+        """
+        message = f"{purpose}:{row_id}".encode()
+        return [_text(hmac.digest(key, message, "sha256")) for key in self._link_keys]
+
+
+def _key_id(secret: str) -> str:
+    return derive(secret, "key-id").hex()[:8]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -1,0 +1,79 @@
+"""What every table has: the model base, named constraints, ids, times; and how the engine is set up."""
+
+import enum
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import DateTime, Enum, MetaData, func
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.core.config import Settings
+
+# Errors are mapped by the name of the constraint that refused, so every one has a name that never changes.
+NAMING = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+}
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562): rows sort by creation."""
+    return uuid_utils.compat.uuid7()
+
+
+class Base(DeclarativeBase):
+    """The base of every model."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012  # as SQLAlchemy declares it
+    # Times that the database sets come back with the statement that wrote the row.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id})"
+
+
+def enum_type(python_enum: type[enum.Enum], name: str) -> Enum:
+    """A Python enum as a database enum type that holds its values."""
+    return Enum(python_enum, name=name, values_callable=lambda members: [str(m.value) for m in members])
+
+
+def engine_options(settings: Settings, *, application: str = "coffer") -> dict[str, Any]:
+    """How SQLAlchemy opens and keeps connections.
+
+    A frozen or vanished server is noticed by the network's timeouts, since no statement timeout can
+    fire there; an abandoned transaction gives its locks back after half a minute.
+    """
+    database = settings.database
+    session = {
+        "statement_timeout": f"{database.statement_timeout}ms",
+        "idle_in_transaction_session_timeout": "30s",
+        "timezone": "UTC",
+    }
+    return {
+        # An error names the statement and not the values: those are people's data.
+        "hide_parameters": True,
+        "pool_size": database.pool_size,
+        "max_overflow": database.max_overflow,
+        "pool_timeout": database.pool_timeout,
+        "pool_recycle": 1800,
+        "pool_pre_ping": True,
+        "connect_args": {
+            "application_name": application,
+            "connect_timeout": 3,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
+        },
+    }

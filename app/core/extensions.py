@@ -1,0 +1,50 @@
+"""The parts that `create_app` sets up, and how they are found from anywhere inside the application's context."""
+
+from dataclasses import dataclass
+
+from celery import Celery
+from flask import current_app
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core.config import Settings
+from app.core.crypto import Keyring
+from app.core.db import Base
+from app.core.mail import Mailer
+from app.core.storage import Storage
+from app.core.tokens import TokenSigner
+
+KEY = "coffer"
+
+db = SQLAlchemy(metadata=Base.metadata)
+migrate = Migrate()
+celery = Celery("coffer")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one application is made of."""
+
+    settings: Settings
+    keyring: Keyring
+    signer: TokenSigner
+    storage: Storage
+    mailer: Mailer
+    sessions: sessionmaker[Session]
+
+
+def parts() -> Parts:
+    """The parts of the application at hand."""
+    found: Parts = current_app.extensions[KEY]
+    return found
+
+
+def settings() -> Settings:
+    """The settings of the application at hand."""
+    return parts().settings
+
+
+def open_session() -> Session:
+    """A new database session: the one way to get one, in a request, a task, a command and a test."""
+    return parts().sessions()

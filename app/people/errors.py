@@ -1,0 +1,18 @@
+"""What can go wrong with people."""
+
+from app.core.errors import Conflict, NotFound
+
+
+class PersonNotFound(NotFound):
+    """No such person."""
+
+    code = "person_not_found"
+    title = "There is no such person"
+
+
+class AddressTaken(Conflict):
+    """Only administrators on the command line ever hear this."""
+
+    code = "address_taken"
+    title = "Somebody has this e-mail address already"
+    detail = "Choose another address."

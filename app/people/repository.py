@@ -1,0 +1,58 @@
+"""Every query over people."""
+
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.repository import Repository
+from app.people.errors import PersonNotFound
+from app.people.models import User, UserRole
+
+
+class UserRepository(Repository[User]):
+    """People. Addresses are given in their normal form."""
+
+    model = User
+
+    def get(self, user_id: UUID) -> User:
+        """The person. Raises PersonNotFound."""
+        found = self.find(user_id)
+        if found is None:
+            raise PersonNotFound
+        return found
+
+    def get_for_update(self, user_id: UUID) -> User:
+        """The person as of now, locked to the end of the transaction. Raises PersonNotFound."""
+        found = self._session.get(User, user_id, with_for_update=True, populate_existing=True)
+        if found is None:
+            raise PersonNotFound
+        return found
+
+    def find_by_email(self, email: str) -> User | None:
+        """Who has this address."""
+        return self._session.scalar(select(User).where(User.email == email))
+
+    def get_by_email(self, email: str) -> User:
+        """Who has this address. Raises PersonNotFound."""
+        found = self.find_by_email(email)
+        if found is None:
+            raise PersonNotFound
+        return found
+
+    def add_if_new(self, user: User) -> User | None:
+        """Insert the person unless the address is taken; of two at once, one gets None and not an error."""
+        columns = [c.key for c in User.__mapper__.column_attrs if getattr(user, c.key, None) is not None]
+        values = {name: getattr(user, name) for name in columns}
+        return self._session.scalar(
+            insert(User).values(**values).on_conflict_do_nothing().returning(User),
+            execution_options={"populate_existing": True},
+        )
+
+    def has_administrator(self) -> bool:
+        """Whether anybody is an administrator."""
+        return self._session.scalar(select(User.id).where(User.role == UserRole.ADMIN).limit(1)) is not None
+
+    def lock_administrators(self) -> None:
+        """Let nobody else make an administrator before this transaction ends."""
+        self._session.execute(select(func.pg_advisory_xact_lock(func.hashtext("coffer.administrators"))))
