@@ -7,12 +7,12 @@ from app.core.startup import check_database_role
 from tasks import base, schedule
 
 try:
-    app = create_app()
-    check_database_role(app)
+    flask_app = create_app()
+    check_database_role(flask_app)
 except ConfigurationError as error:
     raise SystemExit(f"Coffer cannot start:\n{error}") from None
 
-base.bind(app)
+base.bind(flask_app)
 celery.conf.beat_schedule = schedule.TIMETABLE
 
 __all__ = ["celery"]

@@ -1,7 +1,10 @@
 """Coffer: accounts and the money core of a personal-finance product, over REST."""
 
+import re
+
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from flask_cors import CORS
 from sqlalchemy.orm import sessionmaker
 
 from app.auth.registration import cli as registration_cli
@@ -14,7 +17,7 @@ from app.core.crypto import Keyring, derive
 from app.core.db import engine_options
 from app.core.errors import register_error_handlers
 from app.core.extensions import KEY, Parts, celery, db, migrate
-from app.core.http import LARGEST_BODY, Api
+from app.core.http import API_PREFIX, LARGEST_BODY, Api
 from app.core.logging import configure_logging
 from app.core.mail import MailboxMailer, Mailer, SmtpMailer
 from app.core.queueing import celery_options
@@ -62,11 +65,27 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     StrictJWTManager().init(app, signer, lambda claims: sessions.load_caller(UnitOfWork(), claims))
     register_request_hooks(app, settings)
+    _let_browsers_in(app, settings.server.cors_origins)
     register_error_handlers(app)
     _register_blueprints(app, settings)
     app.cli.add_command(registration_cli.users)
     app.cli.add_command(seed_command)
     return app
+
+
+def _let_browsers_in(app: Flask, origins: tuple[str, ...]) -> None:
+    """Answer the preflights of these exact origins; all others get no CORS header at all."""
+    if origins:
+        # As patterns of our own: given as text, the library compares without regard to case.
+        exactly = [re.compile(re.escape(origin) + r"\Z") for origin in origins]
+        CORS(
+            app,
+            resources={rf"{API_PREFIX}/.*": {"origins": exactly}},
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-ID"],
+            methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            max_age=600,
+        )
 
 
 def _json_provider(app: Flask) -> DefaultJSONProvider:
