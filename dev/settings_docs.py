@@ -6,7 +6,7 @@ from app.core.config import ROOT, Variable, variables
 
 BEGIN, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
 
-HEAD = """# Every setting of Coffer, with its default. Copy to .env, or set them where your platform keeps settings.
+HEAD = """# Every setting of Coffer, with its default. Set them where your platform keeps the environment of processes.
 # Made by `make docs` from app/core/config.py; secrets have no default and none stands here.
 """
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from app import tables
 from app.core.config import Settings
-from app.core.db import Base
 from app.core.extensions import settings
 
 log = structlog.get_logger("migrations")
@@ -32,7 +32,7 @@ def run_offline() -> None:
     """Print the SQL instead of running it."""
     context.configure(
         url=settings().database.owner_url,
-        target_metadata=Base.metadata,
+        target_metadata=tables.metadata,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},
         transaction_per_migration=True,
@@ -52,6 +52,8 @@ def run_online() -> None:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        # Row-level security is forced on the owner too.
+        connection.execute(text("SET app.everybody = 'on'"))
         connection.commit()
         _migrate(connection)
         _let_in(connection, settings())
@@ -60,7 +62,7 @@ def run_online() -> None:
 def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=tables.metadata,
         compare_server_default=True,
         transaction_per_migration=True,
         process_revision_directives=_number,

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, create_engine, func, select, t
 from sqlalchemy.orm import DeclarativeBase, sessionmaker
 
 import tasks  # noqa: F401  # so that Celery knows them
-from app import create_app
+from app import create_app, tables
 from app.auth.passwords import service as passwords
 from app.core.config import ROOT, load_settings
 from app.core.extensions import KEY, Parts, celery, db, open_session
@@ -158,12 +158,19 @@ def app(whole_app: Flask, fresh_parts: Parts) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def committed(whole_app: Flask, fresh_parts: Parts, environment: dict[str, str]) -> Iterator[Flask]:
+def committed(whole_app: Flask, fresh_parts: Parts, addresses: Addresses, database_name: str) -> Iterator[Flask]:
     """The application on its pool, as in production; all rows are removed afterwards."""
     yield whole_app
-    engine = create_engine(environment["DATABASE_OWNER_URL"])
+    empty_database(addresses, database_name)
+
+
+def empty_database(addresses: Addresses, name: str) -> None:
+    """Remove every row, those of the append-only tables too: only a superuser can pass their triggers."""
+    engine = create_engine(f"{addresses.superuser.rpartition('/')[0]}/{name}")
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, sessions, refresh_tokens, one_time_tokens, outbox, audit_logs"))
+        connection.execute(text("SET session_replication_role = replica"))
+        names = ", ".join(table for table in tables.metadata.tables)
+        connection.execute(text(f"TRUNCATE {names} CASCADE"))
     engine.dispose()
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, String
+from sqlalchemy import Index, LargeBinary, String
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,11 +18,16 @@ class AuditLog(Base):
 
     __tablename__ = "audit_logs"
     __table_args__ = (
+        Index(None, "user_id", "id"),
         Index(None, "actor_id", "id"),
         Index(None, "entity_type", "entity_id", "id"),
+        {"postgresql_partition_by": "RANGE (id)"},
     )
 
+    # Whom it concerns, and who did it: the person themselves, or an administrator in their name.
+    user_id: Mapped[UUID | None]
     actor_id: Mapped[UUID | None]
+    impersonator_id: Mapped[UUID | None]
     action: Mapped[str] = mapped_column(String(80))
     entity_type: Mapped[str | None] = mapped_column(String(40))
     entity_id: Mapped[UUID | None]
@@ -31,3 +36,14 @@ class AuditLog(Base):
     ip: Mapped[str | None] = mapped_column(INET)
     user_agent: Mapped[str | None] = mapped_column(String(400))
     request_id: Mapped[str] = mapped_column(String(64))
+
+
+class AuditCheckpoint(Base):
+    """A seal over the audit rows up to one: the hash of theirs and of the seal before."""
+
+    __tablename__ = "audit_checkpoints"
+
+    last_audit_id: Mapped[UUID] = mapped_column(unique=True)
+    rows: Mapped[int]
+    previous_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)

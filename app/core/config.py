@@ -111,6 +111,13 @@ class DatabaseSettings:
         default=10_000,
     )
 
+    timescaledb: str = variable(
+        "TIMESCALEDB",
+        word("auto", "on", "off"),
+        "keep audit rows and activity in TimescaleDB: `auto` where it is preloaded, `on` or not at all, `off`",
+        default="auto",
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:

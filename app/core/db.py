@@ -1,12 +1,13 @@
 """What every table has: the model base, named constraints, ids, times; and how the engine is set up."""
 
 import enum
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import DateTime, Enum, MetaData, func
+from sqlalchemy import DateTime, Enum, MetaData, Numeric, String, func, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.core.config import Settings
@@ -38,8 +39,54 @@ class Base(DeclarativeBase):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
+    def as_dict(self) -> dict[str, Any]:
+        """The loaded columns as JSON types, without secret ones."""
+        return {
+            column.key: _as_json(getattr(self, column.key))
+            for column in self.__mapper__.column_attrs
+            if column.key not in inspect(self).unloaded and not column.columns[0].info.get("secret")
+        }
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id})"
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON can hold: decimals, ids and times as text."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    return str(value)
+
+
+class SoftDeleted:
+    """A row that may be deleted and restored: queries leave it out unless they ask (`include_deleted`).
+
+    Rows that went together share a batch, so that a restore brings back exactly those.
+    """
+
+    deleted_at: Mapped[datetime | None] = mapped_column(sort_order=900)
+    deleted_batch: Mapped[UUID | None] = mapped_column(sort_order=901)
+
+
+# Up to twelve digits, of which as many behind the point as the currency has (at most four, ISO 4217).
+Money = Annotated[Decimal, mapped_column(Numeric(16, 4))]
+# A sum of many amounts.
+Balance = Annotated[Decimal, mapped_column(Numeric(20, 4))]
+# ISO 4217.
+Currency = Annotated[str, mapped_column(String(3))]
+
+
+def secret_column(*args: Any, **kwargs: Any) -> Any:
+    """A column that is never shown: not in `as_dict`, not in an audit row."""
+    return mapped_column(*args, info={"secret": True}, **kwargs)
 
 
 def enum_type(python_enum: type[enum.Enum], name: str) -> Enum:

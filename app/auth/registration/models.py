@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base, enum_type
+from app.core.db import Base, enum_type, secret_column
 
 
 class TokenPurpose(enum.StrEnum):
@@ -26,7 +26,7 @@ class OneTimeToken(Base):
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     purpose: Mapped[TokenPurpose] = mapped_column(enum_type(TokenPurpose, "token_purpose"))
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    token_hash: Mapped[bytes] = secret_column(LargeBinary(32), unique=True)
+    payload: Mapped[dict[str, Any]] = secret_column(JSONB)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]

@@ -37,6 +37,12 @@ class OneTimeTokenRepository(Repository[OneTimeToken]):
             )
         )
 
+    def find_owner_id(self, token_hash: bytes, purpose: TokenPurpose) -> UUID | None:
+        """Whose token it is, whether or not it can still be used."""
+        return self._session.scalar(
+            select(OneTimeToken.user_id).where(OneTimeToken.token_hash == token_hash, OneTimeToken.purpose == purpose)
+        )
+
     def spend(self, token_hash: bytes, purpose: TokenPurpose) -> OneTimeToken | None:
         """Use the token up: of many at once, one gets it, the others None."""
         return self._session.scalar(

@@ -63,11 +63,16 @@ def resend_link(uow: UnitOfWork, *, email: str) -> None:
 
 def verify_email(uow: UnitOfWork, *, token: str) -> None:
     """Spend the token of a link; the address is the person's from now on. Raises LinkUnusable."""
+    token_hash = fingerprint(token)
     with uow:
-        spent = uow.one_time_tokens.spend(fingerprint(token), TokenPurpose.VERIFY_EMAIL)
+        owner_id = uow.one_time_tokens.find_owner_id(token_hash, TokenPurpose.VERIFY_EMAIL)
+        if owner_id is None:
+            raise LinkUnusable
+        # The person is locked before the token: two links of one person, followed at once, would wait for each other.
+        user = uow.users.get_for_update(owner_id)
+        spent = uow.one_time_tokens.spend(token_hash, TokenPurpose.VERIFY_EMAIL)
         if spent is None:
             raise LinkUnusable
-        user = uow.users.get_for_update(spent.user_id)
         _take_over(uow, user, spent.payload)
         user.email_verified_at = clock.now()
         uow.one_time_tokens.void(user.id, TokenPurpose.VERIFY_EMAIL)

@@ -3,22 +3,41 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ForeignKey, Index, LargeBinary, String, func, text
+from sqlalchemy import (
+    ARRAY,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base
+from app.core.db import Base, secret_column
 
 
 class Session(Base):
     """A person signed in on one device. Every token names its session and dies with it."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index("ix_sessions_live", "user_id", postgresql_where=text("revoked_at IS NULL")),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "id"),
+        ForeignKeyConstraint(["user_id", "device_id"], ["devices.user_id", "devices.id"], ondelete="CASCADE"),
+        Index("ix_sessions_live", "user_id", postgresql_where=text("revoked_at IS NULL")),
+        Index("ix_sessions_device_id", "device_id", postgresql_where=text("device_id IS NOT NULL")),
+        Index("ix_sessions_impersonator_id", "impersonator_id", postgresql_where=text("impersonator_id IS NOT NULL")),
+    )
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     # Of the refresh token that is good at present.
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    token_hash: Mapped[bytes] = secret_column(LargeBinary(32), unique=True)
+    device_id: Mapped[UUID | None]
+    # The administrator behind an impersonation.
+    impersonator_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     ip: Mapped[str | None] = mapped_column(INET)
     user_agent: Mapped[str | None] = mapped_column(String(400))
     auth_methods: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
@@ -34,9 +53,13 @@ class RefreshToken(Base):
     """One link in a session's chain of refresh tokens; its id is the token's `jti`."""
 
     __tablename__ = "refresh_tokens"
-    __table_args__ = (Index(None, "session_id"),)
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "session_id"], ["sessions.user_id", "sessions.id"], ondelete="CASCADE"),
+        Index(None, "user_id", "session_id"),
+    )
 
-    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    session_id: Mapped[UUID]
     successor_id: Mapped[UUID | None] = mapped_column(ForeignKey("refresh_tokens.id", ondelete="SET NULL"), unique=True)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]

@@ -189,7 +189,9 @@ def _end_for_reuse(uow: UnitOfWork, session: Session) -> None:
 
 def _add_refresh_token(uow: UnitOfWork, session: Session) -> RefreshToken:
     ends = func.least(func.now() + _idle_life(), session.expires_at)
-    return uow.refresh_tokens.add(RefreshToken(id=new_id(), session_id=session.id, expires_at=ends))
+    return uow.refresh_tokens.add(
+        RefreshToken(id=new_id(), user_id=session.user_id, session_id=session.id, expires_at=ends)
+    )
 
 
 def _grant(session: Session, token: RefreshToken) -> Grant:
