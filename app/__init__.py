@@ -7,6 +7,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
 from sqlalchemy.orm import sessionmaker
 
+from app import tables  # noqa: F401  # foreign keys name tables of features that nothing else imports yet
 from app.auth.registration import cli as registration_cli
 from app.auth.registration import routes as registration_routes
 from app.auth.sessions import routes as session_routes

@@ -1,5 +1,6 @@
 """E-mail: templates, the message itself, and two ways to deliver it."""
 
+import contextlib
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -109,8 +110,12 @@ class SmtpMailer:
     def send(self, mail: Mail) -> None:
         message = compose(mail, self._sender)
         try:
-            with self._connect() as server:
-                server.send_message(message)
+            server = self._connect()
+        except (smtplib.SMTPException, OSError) as error:
+            # A refused login or missing TLS says nothing about the message: it is for us to repair, and passes.
+            raise MailDelayed(type(error).__name__) from error
+        try:
+            server.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             raise _by_code(min(codes)) from error
@@ -120,6 +125,11 @@ class SmtpMailer:
             raise MailUndeliverable("the mail server cannot take this address") from error
         except (smtplib.SMTPException, OSError) as error:
             raise MailDelayed(type(error).__name__) from error
+        finally:
+            # The message was taken or refused by now; how the server says goodbye changes nothing.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                server.quit()
+            server.close()
 
     def _connect(self) -> smtplib.SMTP:
         host, port = self._parts.hostname or "localhost", self._parts.port
