@@ -64,7 +64,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         mailer=_mailer(settings, storage),
         sessions=sessions_of_app,
     )
-    StrictJWTManager().init(app, signer, lambda claims: sessions.load_caller(UnitOfWork(), claims))
+    StrictJWTManager().init(
+        app, signer, lambda claims: sessions.load_caller(UnitOfWork(acting_for=claims.subject), claims)
+    )
     register_request_hooks(app, settings)
     _let_browsers_in(app, settings.server.cors_origins)
     register_error_handlers(app)

@@ -27,7 +27,9 @@ def seed_command(*, as_json: bool) -> None:
     if settings().is_production:
         raise click.ClickException("Production has no default accounts: use `flask users create EMAIL --admin`.")
     try:
-        create_person(UnitOfWork(), email=DEMO_EMAIL, password=DEMO_PASSWORD, first_name="Demo", last_name="Person")
+        create_person(
+            UnitOfWork(everybody=True), email=DEMO_EMAIL, password=DEMO_PASSWORD, first_name="Demo", last_name="Person"
+        )
         made = 1
     except AddressTaken:
         made = 0

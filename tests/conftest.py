@@ -184,11 +184,26 @@ def api(client: FlaskClient) -> ApiClient:
     return ApiClient(client)
 
 
+@pytest.fixture
+def committed_rows(committed: Flask, addresses: Addresses, database_name: str) -> Iterator["Database"]:
+    """What `committed` has kept so far, as a superuser sees it on a connection of its own."""
+    engine = create_engine(f"{addresses.superuser.rpartition('/')[0]}/{database_name}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield Database(connection)
+    engine.dispose()
+
+
 class Database:
     """Looks at the rows directly."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._plain = connection
+
+    @property
+    def _connection(self) -> Connection:
+        """The connection, which sees everybody's rows again after a unit of work narrowed it."""
+        self._plain.execute(text("SELECT set_config('app.everybody', 'on', true)"))
+        return self._plain
 
     def execute(self, statement: str, **values: Any) -> None:
         self._connection.execute(text(statement), values)

@@ -1,6 +1,7 @@
 """Audit rows, written in the transaction of the change that they tell of."""
 
 from typing import Any
+from uuid import UUID
 
 from app.audit.models import AuditLog
 from app.core import origin
@@ -26,6 +27,7 @@ class AuditRepository(Repository[AuditLog]):
         self._session.add(
             AuditLog(
                 action=action,
+                user_id=_person_of(entity) or now.actor_id,
                 actor_id=now.actor_id,
                 entity_type=entity.__tablename__ if entity is not None else None,
                 entity_id=entity.id if entity is not None else None,
@@ -36,3 +38,13 @@ class AuditRepository(Repository[AuditLog]):
                 request_id=now.request_id,
             )
         )
+
+
+def _person_of(entity: Base | None) -> UUID | None:
+    """Whom a row concerns: its owner, or the person that it is."""
+    if entity is None:
+        return None
+    if entity.__tablename__ == "users":
+        return entity.id
+    owner: UUID | None = getattr(entity, "user_id", None)
+    return owner

@@ -18,6 +18,11 @@ _SECRET_KEY = re.compile(
 _HARMLESS = {"code", "status_code", "token_id"}
 STRUCK = "[struck out]"
 
+# PostgreSQL quotes the rows that it refused; what SQLAlchemy or another error says begins on a line of its own.
+_QUOTED_ROW = re.compile(
+    r"^DETAIL: .*?$(?=\n\[SQL: |\n\nThe above exception|\n\nDuring handling|\s*\Z)", re.MULTILINE | re.DOTALL
+)
+
 
 def strike_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace the values of secret keys, at any depth."""
@@ -32,6 +37,13 @@ def _struck(key: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_struck("", one) for one in value]
     return value
+
+
+def strike_rows(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Strike out what the text of an exception quotes of a row."""
+    if isinstance(event.get("exception"), str):
+        event["exception"] = _QUOTED_ROW.sub(f"DETAIL: {STRUCK}", event["exception"])
+    return event
 
 
 def configure_logging(settings: Settings) -> None:
@@ -51,7 +63,7 @@ def configure_logging(settings: Settings) -> None:
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
-    last: list[Processor] = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
+    last: list[Processor] = [structlog.processors.format_exc_info, strike_rows, renderer]
     level = logging.getLevelNamesMapping()[settings.server.log_level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

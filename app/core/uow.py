@@ -1,12 +1,41 @@
-"""One transaction: begun on entering the block, kept by `commit`, otherwise undone on leaving it."""
+"""One transaction: begun on entering the block, kept by `commit`, otherwise undone on leaving it.
 
+Each transaction tells the database who is acting, and row-level security shows it that person's rows and no others.
+"""
+
+import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+from uuid import UUID
 
-from sqlalchemy.orm import Session
+import structlog
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, SessionTransaction
+
+log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+# serialization_failure, deadlock_detected: the transaction was in order and merely unlucky.
+UNLUCKY = {"40001", "40P01"}
+MOST_TRIES = 3
+
+# For this transaction only: what a pooled connection was used for before is never seen.
+_SAY_WHO = text("SELECT set_config('app.user_id', :person, true), set_config('app.everybody', :everybody, true)")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose rows a transaction sees: one person's, nobody's, or everybody's."""
+
+    person: UUID | None = None
+    everybody: bool = False
 
 
 class Transaction(ABC):
@@ -18,6 +47,7 @@ class Transaction(ABC):
 
     def __enter__(self) -> Self:
         self._session = self._open_session()
+        event.listen(self._session, "after_begin", self._say_who)
         self._after_commit.clear()
         self._bind(self._session)
         return self
@@ -43,12 +73,38 @@ class Transaction(ABC):
         """Run this once the changes are kept; never when they are not."""
         self._after_commit.append(action)
 
-    @abstractmethod
-    def _bind(self, session: Session) -> None:
-        """Make the repositories of this transaction."""
-
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """A block whose failure undoes only itself."""
         with self._session.begin_nested():
             yield
+
+    @abstractmethod
+    def _bind(self, session: Session) -> None:
+        """Make the repositories of this transaction."""
+
+    @abstractmethod
+    def _scope(self) -> Scope:
+        """Whose rows this transaction sees."""
+
+    def _say_who(self, _: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        if not transaction.nested:
+            scope = self._scope()
+            person = str(scope.person) if scope.person else ""
+            connection.execute(_SAY_WHO, {"person": person, "everybody": "on" if scope.everybody else ""})
+
+
+def retried(work: Callable[[], Answer], *, tries: int = MOST_TRIES) -> Answer:
+    """Do the whole transaction again when it met a deadlock or a serialisation failure; a few times, with jitter.
+
+    `work` opens the block, commits and returns; it must have no effect outside of the database.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            return work()
+        except DBAPIError as error:
+            if attempt == tries or getattr(error.orig, "sqlstate", None) not in UNLUCKY:
+                raise
+            log.info("transaction_retried", attempt=attempt)
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads retries, guards nothing
+    raise AssertionError("unreachable")

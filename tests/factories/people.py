@@ -28,7 +28,7 @@ def make_person(
         first_name=first_name,
         email_verified_at=clock.now() if verified else None,
     )
-    with UnitOfWork() as uow:
+    with UnitOfWork(everybody=True) as uow:
         uow.users.add(user)
         uow.commit()
     return user

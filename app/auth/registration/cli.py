@@ -47,7 +47,7 @@ def create(
         raise click.ClickException("The password is too weak. " + " ".join(reasons))
     try:
         user = service.create_person(
-            UnitOfWork(),
+            UnitOfWork(everybody=True),
             email=address,
             password=password,
             first_name=first_name,
@@ -70,7 +70,7 @@ def promote_command(email: str) -> None:
       flask users promote anna@example.org
     """
     try:
-        promote(UnitOfWork(), email=normal_form(email))
+        promote(UnitOfWork(everybody=True), email=normal_form(email))
     except ValueError as error:
         raise click.ClickException(f"{email!r} is no e-mail address: {error}") from error
     except CofferError as error:

@@ -16,6 +16,10 @@ class TokenPurpose(enum.StrEnum):
     """What a token is good for; it is good for nothing else."""
 
     VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105
+    CHANGE_EMAIL = "change_email"
+    UNDO_EMAIL_CHANGE = "undo_email_change"
+    UNLOCK_ACCOUNT = "unlock_account"
 
 
 class OneTimeToken(Base):

@@ -29,7 +29,7 @@ def register(body: dict[str, Any]) -> dict[str, str]:
     """
     email, password = body.pop("email"), body.pop("password")
     del body["password_confirm"], body["accept_terms"]
-    service.register(UnitOfWork(), email=email, password=password, profile=body)
+    service.register(UnitOfWork(everybody=True), email=email, password=password, profile=body)
     return {"message": NEXT_STEP}
 
 
@@ -40,7 +40,7 @@ def register(body: dict[str, Any]) -> dict[str, str]:
 @blp.refuses(LinkUnusable)
 def verify_email(body: dict[str, Any]) -> dict[str, str]:
     """Confirm an e-mail address with the token of the mailed link, once."""
-    service.verify_email(UnitOfWork(), token=body["token"])
+    service.verify_email(UnitOfWork(everybody=True), token=body["token"])
     return {"message": "The address is confirmed. You can log in now."}
 
 
@@ -50,7 +50,7 @@ def verify_email(body: dict[str, Any]) -> dict[str, str]:
 @blp.response(202, MessageOut)
 def resend_link(body: dict[str, Any]) -> dict[str, str]:
     """Send the link of a registration again; the answer is the same for every address."""
-    service.resend_link(UnitOfWork(), email=body["email"])
+    service.resend_link(UnitOfWork(everybody=True), email=body["email"])
     return {"message": NEXT_STEP}
 
 

@@ -42,7 +42,7 @@ def log_in() -> Response | dict[str, Any] | service.Grant:
     """
     if request.mimetype == FORM:
         return _password_grant()
-    return service.log_in(UnitOfWork(), **parse_body(LoginIn))
+    return service.log_in(UnitOfWork(everybody=True), **parse_body(LoginIn))
 
 
 def _password_grant() -> Response:
@@ -57,7 +57,7 @@ def _password_grant() -> Response:
     if form["grant_type"] != "password":
         return _oauth_error("unsupported_grant_type", "Only `password` is taken here.")
     try:
-        grant = service.log_in(UnitOfWork(), email=form["username"], password=form["password"])
+        grant = service.log_in(UnitOfWork(everybody=True), email=form["username"], password=form["password"])
     except (InvalidCredentials, EmailNotVerified) as error:
         return _oauth_error("invalid_grant", f"{error.title}. {error.detail}")
     answer = jsonify(GrantOut().dump(grant))
@@ -85,7 +85,7 @@ def refresh(body: dict[str, Any]) -> service.Grant:
     token = body.get("refresh_token") or _bearer()
     if not token:
         raise Invalid(errors={"refresh_token": ["Missing data for required field."]})
-    return service.refresh(UnitOfWork(), refresh_token=token)
+    return service.refresh(UnitOfWork(everybody=True), refresh_token=token)
 
 
 def _bearer() -> str | None:
