@@ -16,11 +16,13 @@ from app.core import api_docs
 from app.core.config import Environment, Settings, load_settings
 from app.core.crypto import Keyring, derive
 from app.core.db import engine_options
+from app.core.db_errors import translate_errors
 from app.core.errors import register_error_handlers
 from app.core.extensions import KEY, Parts, celery, db, migrate
 from app.core.http import API_PREFIX, LARGEST_BODY, Api
 from app.core.logging import configure_logging
 from app.core.mail import MailboxMailer, Mailer, SmtpMailer
+from app.core.pages import Cursors
 from app.core.queueing import celery_options
 from app.core.request_hooks import register_request_hooks
 from app.core.security import StrictJWTManager
@@ -55,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     migrate.init_app(app, db)
     with app.app_context():
         # What a unit of work returns stays readable after its end, so nothing expires with the commit.
+        translate_errors(db.engine)
         sessions_of_app = sessionmaker(db.engine, expire_on_commit=False)
     app.extensions[KEY] = Parts(
         settings=settings,
@@ -62,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         signer=signer,
         storage=storage,
         mailer=_mailer(settings, storage),
+        cursors=Cursors(derive(settings.secrets.secret_key, "cursors")),
         sessions=sessions_of_app,
     )
     StrictJWTManager().init(

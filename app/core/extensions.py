@@ -12,6 +12,7 @@ from app.core.config import Settings
 from app.core.crypto import Keyring
 from app.core.db import Base
 from app.core.mail import Mailer
+from app.core.pages import Cursors
 from app.core.storage import Storage
 from app.core.tokens import TokenSigner
 
@@ -31,6 +32,7 @@ class Parts:
     signer: TokenSigner
     storage: Storage
     mailer: Mailer
+    cursors: Cursors
     sessions: sessionmaker[Session]
 
 

@@ -16,7 +16,9 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, with_loader_criteria
+
+from app.core.db import SoftDeleted
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,9 @@ MOST_TRIES = 3
 
 # For this transaction only: what a pooled connection was used for before is never seen.
 _SAY_WHO = text("SELECT set_config('app.user_id', :person, true), set_config('app.everybody', :everybody, true)")
+
+
+_LIVE_ONLY = with_loader_criteria(SoftDeleted, lambda model: model.deleted_at.is_(None), include_aliases=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Transaction(ABC):
     def __enter__(self) -> Self:
         self._session = self._open_session()
         event.listen(self._session, "after_begin", self._say_who)
+        event.listen(self._session, "do_orm_execute", _leave_out_deleted)
         self._after_commit.clear()
         self._bind(self._session)
         return self
@@ -92,6 +98,12 @@ class Transaction(ABC):
             scope = self._scope()
             person = str(scope.person) if scope.person else ""
             connection.execute(_SAY_WHO, {"person": person, "everybody": "on" if scope.everybody else ""})
+
+
+def _leave_out_deleted(execution: ORMExecuteState) -> None:
+    """Show rows that were deleted softly only to a statement that asks for them."""
+    if execution.is_select and not execution.execution_options.get("include_deleted", False):
+        execution.statement = execution.statement.options(_LIVE_ONLY)
 
 
 def retried(work: Callable[[], Answer], *, tries: int = MOST_TRIES) -> Answer:

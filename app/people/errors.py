@@ -1,5 +1,6 @@
 """What can go wrong with people."""
 
+from app.core.db_errors import refused_by
 from app.core.errors import Conflict, NotFound
 
 
@@ -10,6 +11,7 @@ class PersonNotFound(NotFound):
     title = "There is no such person"
 
 
+@refused_by("uq_users_email")
 class AddressTaken(Conflict):
     """Only administrators on the command line ever hear this."""
 

@@ -1,7 +1,5 @@
 """Every query over people."""
 
-from uuid import UUID
-
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,20 +12,7 @@ class UserRepository(Repository[User]):
     """People. Addresses are given in their normal form."""
 
     model = User
-
-    def get(self, user_id: UUID) -> User:
-        """The person. Raises PersonNotFound."""
-        found = self.find(user_id)
-        if found is None:
-            raise PersonNotFound
-        return found
-
-    def get_for_update(self, user_id: UUID) -> User:
-        """The person as of now, locked to the end of the transaction. Raises PersonNotFound."""
-        found = self._session.get(User, user_id, with_for_update=True, populate_existing=True)
-        if found is None:
-            raise PersonNotFound
-        return found
+    not_found = PersonNotFound
 
     def find_by_email(self, email: str) -> User | None:
         """Who has this address."""
