@@ -215,6 +215,10 @@ class Database:
         """The one row of the answer."""
         return tuple(self._connection.execute(text(statement), values).one())
 
+    def all(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Every row of the answer."""
+        return [tuple(row) for row in self._connection.execute(text(statement), values)]
+
     def count(self, model: type[DeclarativeBase], *where: ColumnElement[bool]) -> int:
         return self._connection.scalar(select(func.count()).select_from(model).where(*where)) or 0
 
