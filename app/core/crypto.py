@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.core.config import SecretSettings
 
-
 _SEALED_VERSION = b"\x01"
 _HEADER_BYTES = 5
 _NONCE_BYTES = 12
@@ -60,7 +59,7 @@ class Keyring:
         """Encrypt a value of a row (AES-256-GCM) with the newest key.
 
         The field and the row are bound to it: copied to another row, it does not open. Layout: a version byte, the key's
-        id (4 bytes), the nonce (12 bytes), the ciphertext with its tag.
+        """Encrypt a value of a row (AES-256-GCM) with the newest key.
         """
         key_id, cipher = next(iter(self._ciphers.items()))
         header = _SEALED_VERSION + bytes.fromhex(key_id)
