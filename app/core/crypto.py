@@ -58,8 +58,8 @@ class Keyring:
     def seal(self, secret: bytes, *, field: str, row_id: UUID) -> bytes:
         """Encrypt a value of a row (AES-256-GCM) with the newest key.
 
-        The field and the row are bound to it: copied to another row, it does not open. Layout: a version byte, the key's
-        """Encrypt a value of a row (AES-256-GCM) with the newest key.
+        The field and the row are bound to it: copied to another row, it does not open. Layout: a version byte, the
+        key's id (4 bytes), the nonce (12 bytes), the ciphertext with its tag.
         """
         key_id, cipher = next(iter(self._ciphers.items()))
         header = _SEALED_VERSION + bytes.fromhex(key_id)
