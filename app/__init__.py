@@ -49,27 +49,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.config.update(_flask_options(settings))
     app.json = _json_provider(app)
-    signer = TokenSigner(settings.secrets, issuer=settings.server.public_url)
-    storage = open_storage(settings.delivery.storage_url)
-    app.extensions[publisher.KEY] = publisher.BackgroundPublisher(celery)
-    celery.conf.update(celery_options(settings))
     db.init_app(app)
     migrate.init_app(app, db)
-    with app.app_context():
-        # What a unit of work returns stays readable after its end, so nothing expires with the commit.
-        translate_errors(db.engine)
-        sessions_of_app = sessionmaker(db.engine, expire_on_commit=False)
-    app.extensions[KEY] = Parts(
-        settings=settings,
-        keyring=Keyring(settings.secrets),
-        signer=signer,
-        storage=storage,
-        mailer=_mailer(settings, storage),
-        cursors=Cursors(derive(settings.secrets.secret_key, "cursors")),
-        sessions=sessions_of_app,
-    )
+    celery.conf.update(celery_options(settings))
+    app.extensions[publisher.KEY] = publisher.BackgroundPublisher(celery)
+    app.extensions[KEY] = made = _make_parts(app, settings)
     StrictJWTManager().init(
-        app, signer, lambda claims: sessions.load_caller(UnitOfWork(acting_for=claims.subject), claims)
+        app, made.signer, lambda claims: sessions.load_caller(UnitOfWork(acting_for=claims.subject), claims)
     )
     register_request_hooks(app, settings)
     _let_browsers_in(app, settings.server.cors_origins)
@@ -78,6 +64,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(registration_cli.users)
     app.cli.add_command(seed_command)
     return app
+
+
+def _make_parts(app: Flask, settings: Settings) -> Parts:
+    storage = open_storage(settings.delivery.storage_url)
+    with app.app_context():
+        engine = db.engine
+    translate_errors(engine)
+    return Parts(
+        settings=settings,
+        keyring=Keyring(settings.secrets),
+        signer=TokenSigner(settings.secrets, issuer=settings.server.public_url),
+        storage=storage,
+        mailer=_mailer(settings, storage),
+        cursors=Cursors(derive(settings.secrets.secret_key, "cursors")),
+        # What a unit of work returns stays readable after its end, so nothing expires with the commit.
+        sessions=sessionmaker(engine, expire_on_commit=False),
+    )
 
 
 def _let_browsers_in(app: Flask, origins: tuple[str, ...]) -> None:
