@@ -107,13 +107,11 @@ class TestQuery:
 
     @pytest.mark.parametrize("field", ["password_hash", "email; DROP TABLE users", "users.email", "", "EMAIL", "1"])
     def test_an_unknown_field_is_a_clear_error(self, field: str) -> None:
-        for attempt in (
-            lambda: QUERY.where(field, "eq", 1),
-            lambda: QUERY.sort(field),
-            lambda: QUERY.sort(f"-{field}"),
-        ):
+        with pytest.raises(UnknownField):
+            QUERY.where(field, "eq", 1)
+        for order in (field, f"-{field}"):
             with pytest.raises(UnknownField):
-                attempt()
+                QUERY.sort(order)
 
     def test_so_is_an_unknown_comparison_and_an_unknown_join(self) -> None:
         with pytest.raises(UnknownField):
