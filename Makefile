@@ -60,8 +60,8 @@ clean:  ## Delete .venv and all caches; the data in var/ stays
 	@rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-reset:  ## Delete the data in var/: databases, mail, files and development secrets
-	@if [ -e var ]; then rm -rf var && echo "Deleted var/ with all its data."; else echo "There is no var/."; fi
+reset: $(INSTALLED)  ## Delete the data in var/: databases, mail, files and development secrets
+	@$(BIN)/python -m dev.reset
 
 $(INSTALLED): requirements/dev.lock requirements/redis-server.lock
 	@set -e; \

@@ -1,15 +1,31 @@
 """How gunicorn serves Coffer; the settings themselves are read and checked in `app.core.config`."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import gunicorn.http.wsgi
 
-from app.core.config import load_settings
+# Here the processes keep their figures for /metrics, and whoever is asked adds them up. The library looks for the
+# variable once, when something imports it: so before anything of ours does.
+figures = tempfile.mkdtemp(prefix="coffer-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
 
-settings = load_settings()
+from prometheus_client import multiprocess  # noqa: E402
+
+from app import create_app  # noqa: E402
+from app.core.config import ConfigurationError, load_settings  # noqa: E402
+from app.core.startup import check_database_role  # noqa: E402
+
+try:
+    settings = load_settings()
+except ConfigurationError as error:
+    raise SystemExit(f"Coffer cannot start:\n{error}") from None
 
 proc_name = "coffer"
-host = "127.0.0.1" if settings.env == "development" else "0.0.0.0"  # noqa: S104 - a container's own network
+host = "0.0.0.0" if settings.is_production else "127.0.0.1"  # noqa: S104 - a container's own network
 bind = f"{host}:{settings.server.port}"
 worker_class = "gthread"
 workers = settings.server.workers
@@ -31,3 +47,21 @@ accesslog = None
 
 # gunicorn has no setting for it, and which server answers is nobody's business.
 gunicorn.http.wsgi.SERVER = "coffer"
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Take the gauges of a process that has ended out of the sums."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # the library has no annotation there
+
+
+def on_exit(_: Any) -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(figures, ignore_errors=True)
+
+
+def on_starting(_: object) -> None:
+    """Check once, in the first process: a worker that refuses to start would only be started again."""
+    try:
+        check_database_role(create_app(settings))
+    except ConfigurationError as error:
+        raise SystemExit(f"Coffer cannot start:\n{error}") from None

@@ -50,7 +50,7 @@ class Tour:
         self.say("The link works once")
         self.verify(link, expect=422)
         self.say("Nobody logs in before the address is verified")
-        self.call("POST", "/auth/login", 403, {"email": long, "password": long_password})
+        self.call("POST", "/auth/login", 401, {"email": long, "password": long_password})
         self.verify(self.mail(long, "Confirm your e-mail address")["links"][0])
         self.say("All 64 characters of a password count")
         self.call("POST", "/auth/login", 401, {"email": long, "password": long_password[:-1]})
@@ -139,7 +139,10 @@ def main() -> None:
         with httpx.Client(base_url=ADDRESS, timeout=10) as http:
             Tour(http).play()
     except httpx.TransportError as error:
-        sys.exit(f"Nothing answers at {ADDRESS} ({error}); start it with `make run` in another shell.")
+        sys.exit(
+            f"Nothing answers at {ADDRESS} ({error}). Start it with `make run` in another shell; "
+            "if it has another port, name that: PORT=8001 make demo."
+        )
     except Surprise as surprise:
         sys.exit(f"\nThe demo stopped: {surprise}")
     print("\nAll as expected.")

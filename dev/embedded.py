@@ -95,7 +95,7 @@ class Server:
         if self._process is not None:
             return self
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock = _lock(self.folder, self.name)
             _end_stale(self.folder, self._stale_process(), self.stop_signals)
             self._prepare()
@@ -386,7 +386,7 @@ def create_database(connection: psycopg.Connection, name: str, *, template: str 
             template=sql.Identifier(template), **names
         ),
         sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**names),
-        sql.SQL("GRANT CONNECT ON DATABASE {name} TO {api}").format(**names),
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {api}").format(**names),
     ):
         connection.execute(statement)
 
@@ -416,8 +416,9 @@ def _as_account(account: pwd.struct_passwd | None, signal_with_parent: signal.Si
     if account is not None:
         launcher += [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         if not all(_may_enter(account, folder) for folder in folders):
-            # Root's own folders stay closed to everyone; only this process may pass through them. The secure
-            # bit makes access(2), by which PostgreSQL looks for its own programs, respect the capability.
+            # Where root keeps a folder above closed, the server may pass by a capability, and the folder stays as
+            # it is. It lets the server's superuser read any file, so it is given only then. The secure bit makes
+            # access(2), by which PostgreSQL looks for its own programs, respect it.
             launcher += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
             launcher += ["--securebits=+no_setuid_fixup"]
     return [*launcher, "--"]
@@ -456,6 +457,28 @@ def _redis_server() -> str:
 
 
 _held: set[Path] = set()
+
+
+@contextlib.contextmanager
+def held_alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of a server, so that none runs in it meanwhile. Raises ServerError when one does."""
+    if not folder.exists():
+        yield
+        return
+    file = _lock(folder, "The server")
+    try:
+        yield
+    finally:
+        _held.discard(folder)
+        file.close()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for nobody else; as root, one that the server's own account can pass through."""
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True)
+        if os.geteuid() == 0:
+            folder.chmod(0o711)
 
 
 def _lock(folder: Path, name: str) -> IO[str]:

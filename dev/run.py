@@ -21,7 +21,7 @@ import psycopg
 import redis
 from honcho.environ import parse_procfile
 
-from dev.embedded import HOST, Postgres, Redis, ServerError, provision
+from dev.embedded import HOST, Postgres, Redis, ServerError, make_folder, provision
 from dev.watchdog import MARK, end_all, marked
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def run() -> int:
         say("Preparing the database …")
         flask("db", "upgrade")
         flask("seed")
+        # What serves needs no right to change the schema; commands of other shells find it in RUNNING.
+        os.environ.pop("DATABASE_OWNER_URL", None)
         # honcho's processes are made for fork, which is no longer the default everywhere.
         multiprocessing.set_start_method("fork")
         processes = Processes(f"{HOST}:{port}")
@@ -211,7 +213,7 @@ def known_to_other_shells() -> Iterator[None]:
 
 def make_var() -> None:
     try:
-        VAR.mkdir(mode=0o700, exist_ok=True)
+        make_folder(VAR)
     except OSError as error:
         message = f"{VAR} cannot be made: {error.strerror}."
         raise Fault(message) from error

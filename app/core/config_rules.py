@@ -67,11 +67,14 @@ def refuse_unsafe(read: dict[str, Any], env: str, environ: Mapping[str, str], pr
     _check_token_keys(read, problems)
     all_secrets = [
         read["SECRET_KEY"],
-        *read["ENCRYPTION_KEYS"],
-        *(k.partition(":")[2] for k in read["JWT_KEYS"]),
+        *(key.partition(":")[2] or key for key in (*read["ENCRYPTION_KEYS"], *read["JWT_KEYS"])),
+        *{urlsplit(url).password for url in (read["DATABASE_URL"], read["DATABASE_OWNER_URL"]) if url} - {None},
     ]
     if len(set(all_secrets)) != len(all_secrets):
-        problems.append("SECRET_KEY, ENCRYPTION_KEYS and JWT_KEYS hold one secret twice; each takes one of its own")
+        problems.append(
+            "SECRET_KEY, ENCRYPTION_KEYS and JWT_KEYS hold one secret twice, or the password of the database; "
+            "each takes one of its own"
+        )
     if env != PRODUCTION:
         return
     if environ.get("FLASK_DEBUG", "0").lower() not in {"", "0", "false", "no"}:

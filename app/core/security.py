@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from flask import Flask, g
+from flask import Flask, g, request
 from flask_jwt_extended import JWTManager, get_current_user, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException, NoAuthorizationError
 from jwt import PyJWTError
@@ -115,6 +115,10 @@ def caller() -> Caller:
 
 
 def _authenticate() -> None:
+    # The scheme's case does not matter (RFC 9110, 11.1); flask-jwt-extended knows one form of it.
+    given = request.authorization
+    if given is not None and given.type == "bearer" and given.token:
+        request.environ["HTTP_AUTHORIZATION"] = f"Bearer {given.token}"
     try:
         verify_jwt_in_request()
     except TokenExpired as error:

@@ -7,10 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from email.utils import parseaddr
+from itertools import pairwise
 from urllib.parse import SplitResult, urlsplit
 
 # Values that stand in examples and tutorials; whoever copies one has no secret.
 KNOWN_EXAMPLES = (
+    "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",  # from the documentation of Flask
     "changeme",
     "change-me",
     "change_me",
@@ -81,9 +83,15 @@ def secret(value: str) -> str:
         raise ValueError(takes)
     if any(example in value.lower() for example in KNOWN_EXAMPLES):
         raise ValueError(f"{takes}, not an example from a page")
-    if _bits(value) < LEAST_SECRET_BITS:
+    if _bits(value) < LEAST_SECRET_BITS or _in_rows(value):
         raise ValueError(f"{takes}, not a pattern")
     return value
+
+
+def _in_rows(value: str) -> bool:
+    """Whether most characters follow their neighbour in the alphabet or among the digits."""
+    steps = [ord(b) - ord(a) for a, b in pairwise(value)]
+    return sum(step in {1, -1} for step in steps) > len(steps) / 2
 
 
 def _bits(value: str) -> float:

@@ -6,7 +6,15 @@ from flask import Response, jsonify
 from flask.views import MethodView
 
 from app.core.errors import Stale
-from app.core.http import API_PREFIX, Blueprint, expected_version, with_version
+from app.core.http import (
+    API_PREFIX,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    VERSION_HEADER,
+    Blueprint,
+    expected_version,
+    with_version,
+)
 from app.core.security import caller, requires
 from app.people import service
 from app.people.models import User
@@ -21,14 +29,17 @@ class Profile(MethodView):
     """One's own profile."""
 
     @requires("profile:read")
-    @blp.response(200, ProfileOut)
+    @blp.response(200, ProfileOut, headers=VERSION_HEADER)
+    @blp.alt_response(304, description="The caller has this version already (If-None-Match)")
+    @blp.doc(parameters=[IF_NONE_MATCH])
     def get(self) -> Response:
         """Read one's own profile."""
         return _shown(service.get_profile(UnitOfWork(), user_id=caller().id))
 
     @requires("profile:write")
-    @blp.arguments(ProfilePatch)
-    @blp.response(200, ProfileOut)
+    @blp.arguments(ProfilePatch, required=False)
+    @blp.response(200, ProfileOut, headers=VERSION_HEADER)
+    @blp.doc(parameters=[IF_MATCH])
     @blp.refuses(Stale)
     def patch(self, changes: dict[str, Any]) -> Response:
         """Change some fields of one's own profile.

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 import zoneinfo
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,9 +14,12 @@ from app.people.email_address import normal_form
 from app.people.models import LONGEST_EMAIL, UserRole, UserTier
 
 LONGEST_NAME = 100
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}\Z")
+# As JSON Schema writes them (ECMA 262); `_matching` applies them to the whole text.
+_E164 = r"^\+[1-9][0-9]{6,14}$"
 # The common forms of BCP 47: language, script, region.
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?\Z")
+_LANGUAGE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"
+# They turn the text around them about.
+_BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class EmailField(ma.fields.String):
@@ -47,9 +51,22 @@ class NameField(ma.fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         name = unicodedata.normalize("NFC", super()._deserialize(value, attr, data, **kwargs)).strip()
-        if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in name):
+        kinds = {unicodedata.category(char) for char in name}
+        if kinds & {"Cc", "Cs", "Cn", "Co", "Zl", "Zp"} or _BIDI & set(name):
             raise ma.ValidationError("Must be one line without control characters.")
+        if name and not any(kind[0] in "LN" for kind in kinds):
+            raise ma.ValidationError("Must have a letter or a digit.")
         return name
+
+
+def _matching(pattern: str, advice: str) -> Callable[[str], None]:
+    whole = re.compile(pattern.removeprefix("^").removesuffix("$"))
+
+    def check(value: str) -> None:
+        if whole.fullmatch(value) is None:
+            raise ma.ValidationError(advice)
+
+    return check
 
 
 @cache
@@ -69,13 +86,13 @@ class ProfileFields(Schema):
     last_name = NameField()
     phone = ma.fields.String(
         allow_none=True,
-        validate=ma.validate.Regexp(_E164, error="Must be in E.164 form, such as +4930123456."),
-        metadata={"example": "+4930123456"},
+        validate=_matching(_E164, "Must be in E.164 form, such as +4930123456."),
+        metadata={"example": "+4930123456", "pattern": _E164},
     )
     timezone = ma.fields.String(validate=_check_timezone, metadata={"example": "Europe/Berlin"})
     language = ma.fields.String(
-        validate=ma.validate.Regexp(_LANGUAGE, error="Must be a language tag (BCP 47), such as en or pt-BR."),
-        metadata={"example": "en"},
+        validate=_matching(_LANGUAGE, "Must be a language tag (BCP 47), such as en or pt-BR."),
+        metadata={"example": "en", "pattern": _LANGUAGE},
     )
 
 

@@ -10,6 +10,7 @@ from app.auth.passwords.service import weaknesses
 from app.auth.registration import service
 from app.core.errors import CofferError
 from app.people.email_address import normal_form
+from app.people.schemas import ProfileFields
 from app.people.service import promote
 from app.unit_of_work import UnitOfWork
 
@@ -42,6 +43,8 @@ def create(
         address = normal_form(email)
     except ValueError as error:
         raise click.ClickException(f"{email!r} is no e-mail address: {error}") from error
+    if problems := ProfileFields().validate({"first_name": first_name, "last_name": last_name}):
+        raise click.ClickException(f"These names cannot be kept: {problems}")
     password = _read_password(from_stdin=password_stdin)
     if reasons := weaknesses(password, about=[address, first_name or "", last_name or ""]):
         raise click.ClickException("The password is too weak. " + " ".join(reasons))

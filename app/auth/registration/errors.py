@@ -17,3 +17,11 @@ class AdministratorExists(Conflict):
     code = "administrator_exists"
     title = "There is an administrator already"
     detail = "Create the person without --admin, then run `flask users promote EMAIL`."
+
+
+class PasswordNeeded(Invalid):
+    """Several people began an account with the address; the password tells which of them follows the link."""
+
+    code = "password_needed"
+    title = "The password is needed as well"
+    detail = "This address was registered more than once. Send the password that you chose, as `password`."

@@ -23,7 +23,7 @@ def send_verification(uow: UnitOfWork, *, token_id: UUID, outbox_id: UUID) -> No
             "verify_email",
             to=user.email,
             message_id=_id(outbox_id),
-            name=user.first_name,
+            name=None,  # it is what somebody typed who may not own the address
             link=link,
             hours=_hours(),
         )

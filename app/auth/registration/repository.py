@@ -67,13 +67,15 @@ class OneTimeTokenRepository(Repository[OneTimeToken]):
             )
         )
 
-    def find_newest(self, user_id: UUID, purpose: TokenPurpose) -> OneTimeToken | None:
-        """The last one made, usable or not."""
-        return self._session.scalar(
-            select(OneTimeToken)
-            .where(OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose)
-            .order_by(OneTimeToken.id.desc())
-            .limit(1)
+    def list_payloads(self, user_id: UUID) -> list[dict[str, Any]]:
+        """What the person's links of registrations carry, newest first, the used and expired ones too."""
+        return list(
+            self._session.scalars(
+                select(OneTimeToken.payload)
+                .where(OneTimeToken.user_id == user_id, OneTimeToken.purpose == TokenPurpose.VERIFY_EMAIL)
+                .order_by(OneTimeToken.id.desc())
+                .limit(200)
+            )
         )
 
     def void(self, user_id: UUID, purpose: TokenPurpose) -> None:

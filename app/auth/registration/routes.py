@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, make_response, render_template
 
 from app.auth.registration import service
-from app.auth.registration.errors import LinkUnusable
+from app.auth.registration.errors import LinkUnusable, PasswordNeeded
 from app.auth.registration.schemas import AddressIn, MessageOut, RegistrationIn, TokenIn
 from app.core.http import API_PREFIX, Blueprint
 from app.core.security import public
@@ -37,10 +37,10 @@ def register(body: dict[str, Any]) -> dict[str, str]:
 @public
 @blp.arguments(TokenIn)
 @blp.response(200, MessageOut)
-@blp.refuses(LinkUnusable)
+@blp.refuses(LinkUnusable, PasswordNeeded)
 def verify_email(body: dict[str, Any]) -> dict[str, str]:
     """Confirm an e-mail address with the token of the mailed link, once."""
-    service.verify_email(UnitOfWork(everybody=True), token=body["token"])
+    service.verify_email(UnitOfWork(everybody=True), **body)
     return {"message": "The address is confirmed. You can log in now."}
 
 

@@ -50,6 +50,9 @@ class TokenIn(Schema):
     """The token of a mailed link."""
 
     token = ma.fields.String(required=True, validate=ma.validate.Length(min=1, max=LONGEST_TOKEN))
+    password = PasswordField(
+        metadata={"format": "password", "description": "Only when the answer was `password_needed`"}
+    )
 
 
 class AddressIn(Schema):

@@ -1,14 +1,15 @@
 """Signing up: register, verify the address, ask for the mail again.
 
-Whether an address is known is told to nobody but its owner, by mail. A registration that is not verified
-binds nobody: each carries its own password in its own link, and the link that is followed decides.
+Whether an address is known is told to nobody but its owner, by mail. A registration that is not verified binds nobody.
+When several with different passwords wait for one address, the link alone does not decide between them, since a
+stranger's mail looks like one's own: the password is asked for, and the registration that it belongs to is confirmed.
 """
 
 from datetime import timedelta
 from typing import Any
 
-from app.auth.passwords.service import hash_password
-from app.auth.registration.errors import AdministratorExists, LinkUnusable
+from app.auth.passwords.service import check_password, hash_password
+from app.auth.registration.errors import AdministratorExists, LinkUnusable, PasswordNeeded
 from app.auth.registration.models import OneTimeToken, TokenPurpose
 from app.core import clock
 from app.core.crypto import fingerprint
@@ -20,6 +21,8 @@ from app.people.models import User, UserRole
 from app.unit_of_work import UnitOfWork
 
 LINK_LIFETIME = timedelta(hours=24)
+# Of the registrations that wait for one address, so many are compared with the password.
+MOST_WAITING = 20
 TERMS_VERSION = "2026-11"
 
 
@@ -50,30 +53,36 @@ def register(uow: UnitOfWork, *, email: str, password: str, profile: dict[str, A
 
 
 def resend_link(uow: UnitOfWork, *, email: str) -> None:
-    """Send the link again, with what the last registration said; nothing happens for other addresses."""
+    """Send a link again; nothing happens for addresses that do not wait for one."""
     with uow:
         user = uow.users.find_by_email(email)
         if user is None or user.email_verified:
             return
-        newest = uow.one_time_tokens.find_newest(user.id, TokenPurpose.VERIFY_EMAIL)
-        _send_link(uow, user, newest.payload if newest else {})
+        _send_link(uow, user, {})
         uow.audit.record("registration.link_resent", user)
         uow.commit()
 
 
-def verify_email(uow: UnitOfWork, *, token: str) -> None:
-    """Spend the token of a link; the address is the person's from now on. Raises LinkUnusable."""
+def verify_email(uow: UnitOfWork, *, token: str, password: str | None = None) -> None:
+    """Spend the token of a link; the address is the person's from now on.
+
+    Raises LinkUnusable; PasswordNeeded when several registrations wait and the password is missing or none of theirs.
+    The link stays usable then.
+    """
     token_hash = fingerprint(token)
     with uow:
         owner_id = uow.one_time_tokens.find_owner_id(token_hash, TokenPurpose.VERIFY_EMAIL)
         if owner_id is None:
             raise LinkUnusable
+        waiting = uow.one_time_tokens.list_payloads(owner_id)
+    confirmed = _chosen(waiting, password)
+    with uow:
         # The person is locked before the token: two links of one person, followed at once, would wait for each other.
         user = uow.users.get_for_update(owner_id)
         spent = uow.one_time_tokens.spend(token_hash, TokenPurpose.VERIFY_EMAIL)
         if spent is None:
             raise LinkUnusable
-        _take_over(uow, user, spent.payload)
+        _take_over(uow, user, confirmed)
         user.email_verified_at = clock.now()
         uow.one_time_tokens.void(user.id, TokenPurpose.VERIFY_EMAIL)
         uow.audit.record("email.verified", user)
@@ -101,6 +110,17 @@ def _send_link(uow: UnitOfWork, user: User, payload: dict[str, Any]) -> None:
         lifetime=LINK_LIFETIME,
     )
     uow.outbox.send(SEND_VERIFICATION, token_id=token_id)
+
+
+def _chosen(payloads: list[dict[str, Any]], password: str | None) -> dict[str, Any]:
+    """The registration to confirm, of those that wait for the address, newest first."""
+    waiting = list({one["password_hash"]: one for one in payloads if one}.values())[:MOST_WAITING]
+    if len(waiting) <= 1:
+        return waiting[0] if waiting else {}
+    for one in waiting:
+        if password is not None and check_password(password, one["password_hash"]).matches:
+            return one
+    raise PasswordNeeded
 
 
 def _take_over(uow: UnitOfWork, user: User, payload: dict[str, Any]) -> None:

@@ -1,22 +1,14 @@
 """What can go wrong when somebody signs in or stays signed in."""
 
-from app.core.errors import Forbidden, Unauthenticated
+from app.core.errors import Unauthenticated
 
 
 class InvalidCredentials(Unauthenticated):
-    """Unknown address, wrong password, an account that is closed: one answer for all."""
+    """Unknown address, wrong password, an account that is closed or not verified: one answer for all."""
 
     code = "invalid_credentials"
     title = "The e-mail address or the password is wrong"
-    detail = "Check both. A forgotten password can be reset."
-
-
-class EmailNotVerified(Forbidden):
-    """Only who gave the right password is told."""
-
-    code = "email_not_verified"
-    title = "The e-mail address is not verified yet"
-    detail = "Follow the link in the mail, or ask for another with POST /api/v1/auth/email/resend."
+    detail = "Check both. If you signed up just now, follow the link in the mail first."
 
 
 class RefreshTokenInvalid(Unauthenticated):

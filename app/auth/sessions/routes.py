@@ -7,7 +7,6 @@ from flask import Response, jsonify, request
 
 from app.auth.sessions import service
 from app.auth.sessions.errors import (
-    EmailNotVerified,
     InvalidCredentials,
     RefreshTokenInvalid,
     RefreshTokenReused,
@@ -33,12 +32,12 @@ FORM = "application/x-www-form-urlencoded"
 )
 @blp.response(200, GrantOut)
 @blp.alt_response(400, schema=OAuthErrorOut, description="The form was sent, and refused as RFC 6749 says")
-@blp.refuses(InvalidCredentials, EmailNotVerified)
+@blp.refuses(InvalidCredentials)
 def log_in() -> Response | dict[str, Any] | service.Grant:
     """Sign in.
 
     Send JSON, or the form of the OAuth2 password grant (RFC 6749, 4.3), whose refusals then have the form of that
-    standard. Who must confirm the e-mail address first is told so only with the right password.
+    standard. Every reason not to let somebody in has the same answer, an address that is not confirmed yet included.
     """
     if request.mimetype == FORM:
         return _password_grant()
@@ -46,6 +45,8 @@ def log_in() -> Response | dict[str, Any] | service.Grant:
 
 
 def _password_grant() -> Response:
+    if request.form.getlist("grant_type") not in ([], ["password"]):
+        return _oauth_error("unsupported_grant_type", "Only `password` is taken here.")
     try:
         form = parse_body(PasswordGrantIn, "form")
     except CofferError as error:
@@ -54,11 +55,9 @@ def _password_grant() -> Response:
         if getattr(error, "code", None) != Invalid.status:
             raise
         return _oauth_error("invalid_request", "Send grant_type, username and password, each once.")
-    if form["grant_type"] != "password":
-        return _oauth_error("unsupported_grant_type", "Only `password` is taken here.")
     try:
         grant = service.log_in(UnitOfWork(everybody=True), email=form["username"], password=form["password"])
-    except (InvalidCredentials, EmailNotVerified) as error:
+    except InvalidCredentials as error:
         return _oauth_error("invalid_grant", f"{error.title}. {error.detail}")
     answer = jsonify(GrantOut().dump(grant))
     answer.headers["Pragma"] = "no-cache"

@@ -15,7 +15,6 @@ from sqlalchemy import func
 from app.auth.passwords.service import check_password, hash_password
 from app.auth.permissions import PERMISSIONS
 from app.auth.sessions.errors import (
-    EmailNotVerified,
     InvalidCredentials,
     RefreshTokenInvalid,
     RefreshTokenReused,
@@ -52,21 +51,18 @@ class Grant:
 def log_in(uow: UnitOfWork, *, email: str, password: str, remember_me: bool = True) -> Grant:
     """Begin a session.
 
-    Raises InvalidCredentials, or EmailNotVerified when the password was right. Unknown address, wrong
-    password and closed account take the same steps: one look-up, one hash, one audit row.
+    Raises InvalidCredentials. Unknown address, wrong password, closed account and unverified address take the same
+    steps: one look-up, one hash, one audit row. That an address is not verified yet is not told even to who knows the
+    password: a stranger could register it with a password of their own, and learn from the answer whether it was free.
     """
     address = _address(email)
     with uow:
         user = uow.users.find_by_email(address) if address else None
     # Outside of any transaction: hashing takes long and must not keep a connection.
     verdict = check_password(password, user.password_hash if user else None)
-    let_in = user is not None and verdict.matches and user.status is UserStatus.ACTIVE
-    if user is None or not let_in:
+    if user is None or not verdict.matches or not _may_come_in(user):
         _note_failure(uow, user)
         raise InvalidCredentials
-    if settings().accounts.require_verified_email and not user.email_verified:
-        _note_failure(uow, user)
-        raise EmailNotVerified
     rehashed = hash_password(password) if verdict.outdated else None
     return _start_session(uow, user, checked_hash=user.password_hash, rehashed=rehashed, remember_me=remember_me)
 
@@ -113,6 +109,11 @@ def load_caller(uow: UnitOfWork, claims: Claims) -> Caller | None:
             uow.sessions.mark_seen(claims.session_id, idle=_idle_life())
             uow.commit()
     return Caller(id=live.user_id, session_id=claims.session_id, permissions=PERMISSIONS[live.role])
+
+
+def _may_come_in(user: User) -> bool:
+    verified = user.email_verified or not settings().accounts.require_verified_email
+    return verified and user.status is UserStatus.ACTIVE
 
 
 def _address(email: str) -> str | None:

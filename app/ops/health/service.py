@@ -9,6 +9,8 @@ import structlog
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from kombu.exceptions import OperationalError as BrokerError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -46,25 +48,35 @@ def _database() -> bool:
 def _migrations() -> bool:
     with open_session() as session:
         present = session.scalars(text("SELECT version_num FROM alembic_version"))
-        return set(present) == _wanted_heads()
+        return set(present) == wanted_heads()
 
 
 @cache
-def _wanted_heads() -> set[str]:
+def wanted_heads() -> set[str]:
+    """The newest migrations that this code comes with."""
     config = Config()
     config.set_main_option("script_location", str(Path(ROOT) / "migrations"))
     return set(ScriptDirectory.from_config(config).get_heads())
 
 
 def _redis() -> bool:
-    with redis.Redis.from_url(
-        settings().queue.redis_url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
-    ) as client:
+    with _client(settings().queue.redis_url) as client:
         # Writing is asked for too: a full or read-only server answers PING as if nothing were wrong.
         return bool(client.ping()) and bool(client.set("coffer:readiness", "1", ex=60))
 
 
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS, retry=Retry(NoBackoff(), 0)
+    )
+
+
 def _queue() -> bool:
+    broker = settings().queue.broker_url
+    if broker.startswith("redis"):
+        # Asked directly: Celery's own way tries again and again, for longer than a load balancer waits.
+        with _client(broker) as client:
+            return bool(client.ping())
     with celery.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=PATIENCE_SECONDS)
         return bool(connection.connected)

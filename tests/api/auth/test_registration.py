@@ -32,7 +32,7 @@ def test_a_person_signs_up_verifies_and_logs_in(api: ApiClient, worker: Worker) 
     assert begun.status_code == 202
     (mail,) = worker.deliver()
     assert mail.to == ADDRESS
-    assert_problem(api.log_in(ADDRESS), 403, "email_not_verified")
+    assert_problem(api.log_in(ADDRESS), 401, "invalid_credentials")
     assert api.post("/auth/email/verify", {"token": mail.token}).status_code == 200
     assert api.log_in(ADDRESS).status_code == 200
     profile = body_of(api.get("/profile"))
@@ -166,15 +166,56 @@ def test_asking_again_tells_nothing_and_mails_only_who_waits(api: ApiClient, wor
     assert worker.deliver() == []
 
 
-def test_the_link_that_is_followed_decides_which_password_holds(api: ApiClient, worker: Worker) -> None:
-    api.post("/auth/register", form(password="the squatter came first"))
-    api.post("/auth/register", form(password="the owner of the mailbox"))
-    mails = worker.deliver()
-    assert [m.to for m in mails] == [ADDRESS, ADDRESS]
-    assert api.post("/auth/email/verify", {"token": mails[1].token}).status_code == 200
-    assert_problem(api.log_in(ADDRESS, "the squatter came first"), 401, "invalid_credentials")
-    assert api.log_in(ADDRESS, "the owner of the mailbox").status_code == 200
-    assert_problem(api.post("/auth/email/verify", {"token": mails[0].token}), 422, "link_unusable")
+class TestSeveralRegistrationsOfOneAddress:
+    """Mails of a stranger's registration look like one's own, so that a link alone must not decide."""
+
+    STRANGER = "the stranger wanted to be first"
+    OWNER = "the owner of the mailbox came too"
+
+    @pytest.mark.parametrize("order", [(STRANGER, OWNER), (OWNER, STRANGER)])
+    @pytest.mark.parametrize("followed", [0, 1, 2])
+    def test_whichever_link_is_followed_the_password_decides(
+        self, api: ApiClient, worker: Worker, order: tuple[str, str], followed: int
+    ) -> None:
+        for password in order:
+            api.post("/auth/register", form(password=password, first_name=password[4:9]))
+        api.post("/auth/email/resend", {"email": ADDRESS})
+        mails = worker.deliver()
+        assert [m.to for m in mails] == [ADDRESS] * 3
+        link = {"token": mails[followed].token}
+        assert_problem(api.post("/auth/email/verify", link), 422, "password_needed")
+        assert_problem(api.post("/auth/email/verify", link | {"password": "guessed at"}), 422, "password_needed")
+        assert api.post("/auth/email/verify", link | {"password": self.OWNER}).status_code == 200
+        assert_problem(api.log_in(ADDRESS, self.STRANGER), 401, "invalid_credentials")
+        assert api.log_in(ADDRESS, self.OWNER).status_code == 200
+        assert body_of(api.get("/profile"))["first_name"] == "owner"
+        for mail in mails:
+            assert_problem(api.post("/auth/email/verify", {"token": mail.token}), 422, "link_unusable")
+
+    def test_the_same_registration_twice_needs_no_password(self, api: ApiClient, worker: Worker) -> None:
+        api.post("/auth/register", form())
+        api.post("/auth/email/resend", {"email": ADDRESS})
+        first, again = worker.deliver()
+        assert api.post("/auth/email/verify", {"token": again.token}).status_code == 200
+        assert api.log_in(ADDRESS).status_code == 200
+        assert_problem(api.post("/auth/email/verify", {"token": first.token}), 422, "link_unusable")
+
+    def test_the_mail_repeats_no_word_of_who_signed_up(self, api: ApiClient, worker: Worker) -> None:
+        api.post("/auth/register", form(first_name="you won at http://evil.example"))
+        (mail,) = worker.deliver()
+        assert "evil" not in mail.mail.text + mail.mail.html
+
+
+def test_an_answer_at_login_does_not_tell_whether_an_address_was_free(api: ApiClient) -> None:
+    """A stranger registers the address with a password of their own, and tries it."""
+    make_person(email="owner@example.org")
+    bodies = []
+    for address in ("owner@example.org", ADDRESS):
+        api.post("/auth/register", form(email=address, password="of the stranger only"))
+        body = assert_problem(api.log_in(address, "of the stranger only"), 401, "invalid_credentials")
+        del body["request_id"]
+        bodies.append(body)
+    assert bodies[0] == bodies[1]
 
 
 def test_the_token_is_nowhere_but_in_the_mail(api: ApiClient, worker: Worker, database: Database) -> None:

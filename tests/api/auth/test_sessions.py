@@ -1,11 +1,14 @@
 """Signing in, refreshing, leaving (security numbers 8, 25 to 32, 36)."""
 
+from dataclasses import replace
 from typing import Any
 
+import bcrypt
 import jwt
 import pytest
 
 from app.auth.sessions.models import Session
+from app.core.extensions import KEY
 from app.people.models import User, UserStatus
 from tests.api.client import V1, ApiClient, assert_problem, body_of
 from tests.conftest import Database, Worker
@@ -37,6 +40,7 @@ def test_every_reason_not_to_let_somebody_in_looks_and_costs_the_same(api: ApiCl
     people: dict[str, User] = {
         "wrong password": make_person(password="another password of theirs"),
         "signs in elsewhere": make_person(password=None),
+        "not verified": make_person(verified=False),
         **{status.value: make_person(status=status) for status in UserStatus if status is not UserStatus.ACTIVE},
     }
     addresses = {reason: person.email for reason, person in people.items()} | {"unknown": "nobody@example.org"}
@@ -50,10 +54,34 @@ def test_every_reason_not_to_let_somebody_in_looks_and_costs_the_same(api: ApiCl
     assert seen["unknown"][1] == ["checkpw"]
 
 
-def test_an_unverified_person_hears_of_it_with_the_right_password_only(api: ApiClient) -> None:
-    person = make_person(verified=False)
-    assert_problem(api.log_in(person.email), 403, "email_not_verified")
-    assert_problem(api.log_in(person.email, "wrong"), 401, "invalid_credentials")
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
+def test_the_scheme_of_the_header_is_taken_in_any_case(api: ApiClient, scheme: str) -> None:
+    api.log_in(make_person().email)
+    headers = {"Authorization": f"{scheme} {api.grant['access_token']}"}
+    assert api.get("/profile", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("cost", [4, 5, 6])
+def test_a_hash_of_lower_cost_is_as_slow_to_refuse_as_none(
+    api: ApiClient, app: Any, cost: int, monkeypatch: Any
+) -> None:
+    """Number 8, after the cost was raised: the work adds up to one hash of the present cost."""
+    person = make_person()  # at cost 4
+    dearer = replace(app.extensions[KEY].settings.accounts, bcrypt_rounds=cost)
+    parts = app.extensions[KEY]
+    app.extensions[KEY] = replace(parts, settings=replace(parts.settings, accounts=dearer))
+    work: list[int] = []
+    real = bcrypt.checkpw
+
+    def counted(password: bytes, hashed: bytes) -> bool:
+        work.append(2 ** int(hashed.split(b"$")[2]))
+        return real(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    for address in (person.email, "nobody@example.org"):
+        work.clear()
+        assert_problem(api.log_in(address, "wrong"), 401, "invalid_credentials")
+        assert sum(work) == 2**cost
 
 
 def test_a_login_always_makes_a_new_session(api: ApiClient) -> None:
@@ -87,9 +115,12 @@ class TestPasswordGrant:
             ({"grant_type": "password", "password": "x"}, "invalid_request"),
             ({"grant_type": "password", "username": "a\x00", "password": "x"}, "invalid_request"),
             ({}, "invalid_request"),
+            ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+            ({"grant_type": ["password", "password"], "username": "a", "password": "x"}, "unsupported_grant_type"),
+            ({"grant_type": "password", "username": "a", "password": ["x", "y"]}, "invalid_request"),
         ],
     )
-    def test_refusals_have_the_form_of_the_standard(self, api: ApiClient, form: dict[str, str], error: str) -> None:
+    def test_refusals_have_the_form_of_the_standard(self, api: ApiClient, form: dict[str, Any], error: str) -> None:
         answer = api.http.post(f"{V1}/auth/login", data=form, content_type="application/x-www-form-urlencoded")
         assert (answer.status_code, answer.get_json()["error"]) == (400, error)
         assert set(answer.get_json()) == {"error", "error_description"}

@@ -87,6 +87,10 @@ class TestVersions:
         assert_problem(api.patch("/profile", {"first_name": "X"}, headers={"If-Match": stale}), 412, "stale")
         assert api.patch("/profile", {"first_name": "X"}, headers={"If-Match": fresh}).status_code == 200
 
+    @pytest.mark.parametrize("unreadable", ['"""', "W/x", ",", '"a'])
+    def test_what_cannot_be_read_names_no_version(self, api: ApiClient, person: User, unreadable: str) -> None:
+        assert_problem(api.patch("/profile", {"first_name": "X"}, headers={"If-Match": unreadable}), 412, "stale")
+
     def test_any_version_is_a_star(self, api: ApiClient, person: User) -> None:
         assert api.patch("/profile", {"first_name": "X"}, headers={"If-Match": "*"}).status_code == 200
 
