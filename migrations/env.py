@@ -24,6 +24,7 @@ LOCK_TIMEOUT = "500ms"
 STATEMENT_TIMEOUT = "15min"
 TRIES = 20
 PAUSE_SECONDS = 1.0
+TURN_SECONDS = 0.2
 # Any number will do, as long as nobody else on the server uses it.
 ADVISORY_LOCK = 0x636F66666572
 
@@ -49,7 +50,7 @@ def run_online() -> None:
         connect_args={"application_name": "coffer migrations", "connect_timeout": 5},
     )
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        _wait_for_our_turn(connection)
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         # Row-level security is forced on the owner too.
@@ -57,6 +58,13 @@ def run_online() -> None:
         connection.commit()
         _migrate(connection)
         _let_in(connection, settings())
+
+
+def _wait_for_our_turn(connection: Connection) -> None:
+    """Ask again and again: waiting inside a statement keeps a snapshot, which an index made concurrently waits for."""
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+        connection.rollback()
+        time.sleep(TURN_SECONDS)
 
 
 def _migrate(connection: Connection) -> None:

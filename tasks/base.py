@@ -11,7 +11,7 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_init
 from flask import Flask
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.core import origin
 from app.core.extensions import celery, db
@@ -136,7 +136,7 @@ def _heartbeat(message_id: UUID, attempt: int) -> Iterator[None]:
                 with bound_app().app_context():
                     if not service.extend_lease(UnitOfWork(), message_id=message_id, attempt=attempt):
                         return
-            except OperationalError as error:
+            except SQLAlchemyError as error:
                 log.warning("heartbeat_missed", message_id=str(message_id), error=type(error).__name__)
 
     thread = threading.Thread(target=beat, name="lease-heartbeat", daemon=True)

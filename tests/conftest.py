@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 import bcrypt
 import pytest
@@ -22,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, sessionmaker
 import tasks  # noqa: F401  # so that Celery knows them
 from app import create_app, tables
 from app.auth.passwords import service as passwords
+from app.core.cache import Cache
 from app.core.config import ROOT, load_settings
 from app.core.extensions import KEY, Parts, celery, db, open_session
 from app.core.mail import Mail, MailboxMailer
@@ -138,11 +140,14 @@ def fresh_parts(whole_app: Flask) -> Iterator[Parts]:
     usual: Parts = whole_app.extensions[KEY]
     usual_publisher = whole_app.extensions[publisher.KEY]
     storage = open_storage("memory:///")
-    mine = replace(usual, storage=storage, mailer=SpyMailer(storage))
+    # Rows of a test are rolled back; what it cached of them must not be there for the next.
+    cache = Cache(usual.settings.queue.redis_url, prefix=f"test:{uuid4()}")
+    mine = replace(usual, storage=storage, mailer=SpyMailer(storage), cache=cache)
     whole_app.extensions[KEY] = mine
     whole_app.extensions[publisher.KEY] = RememberingPublisher()
     with whole_app.app_context():
         yield mine
+    cache.close()
     whole_app.extensions[KEY] = usual
     whole_app.extensions[publisher.KEY] = usual_publisher
 
@@ -169,8 +174,9 @@ def empty_database(addresses: Addresses, name: str) -> None:
     engine = create_engine(f"{addresses.superuser.rpartition('/')[0]}/{name}")
     with engine.begin() as connection:
         connection.execute(text("SET session_replication_role = replica"))
-        names = ", ".join(table for table in tables.metadata.tables)
-        connection.execute(text(f"TRUNCATE {names} CASCADE"))
+        # Faster than TRUNCATE, which makes every table, partition and index anew.
+        for table in (*tables.metadata.tables, "parts.daily_activity_rollup"):
+            connection.execute(text(f"DELETE FROM {table}"))
     engine.dispose()
 
 

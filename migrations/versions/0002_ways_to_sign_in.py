@@ -128,19 +128,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.create_index("ix_refresh_tokens_session_id", "refresh_tokens", ["session_id"], postgresql_concurrently=True)
+    op.create_index("ix_refresh_tokens_session_id", "refresh_tokens", ["session_id"])
     op.drop_column("refresh_tokens", "user_id")
-    op.execute(
-        "ALTER TABLE refresh_tokens ADD CONSTRAINT fk_refresh_tokens_session_id "
-        "FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE NOT VALID"
+    op.create_foreign_key(
+        "fk_refresh_tokens_session_id", "refresh_tokens", "sessions", ["session_id"], ["id"], ondelete="CASCADE"
     )
-    op.execute("ALTER TABLE refresh_tokens VALIDATE CONSTRAINT fk_refresh_tokens_session_id")
     op.drop_column("sessions", "impersonator_id")
     op.drop_column("sessions", "device_id")
-    op.execute("ALTER TABLE sessions DROP CONSTRAINT uq_sessions_user_id_id")
-    with op.get_context().autocommit_block():
-        op.drop_index("ix_users_tier", "users", postgresql_concurrently=True)
+    op.drop_constraint("uq_sessions_user_id_id", "sessions")
+    op.drop_index("ix_users_tier", "users")
     for column in PEOPLE_COLUMNS:
         op.drop_column("users", column)
     for table in reversed(TABLES):
@@ -160,64 +156,38 @@ PEOPLE_COLUMNS = {
 }
 
 
+# All in one transaction, so that a run that is broken off leaves nothing behind. Before the first release there are no
+# rows that the locks of the indexes and references could keep anybody from.
+
+
 def _extend_people() -> None:
     for name, kind in PEOPLE_COLUMNS.items():
         op.add_column("users", sa.Column(name, kind))
-    with op.get_context().autocommit_block():
-        op.create_index(
-            "ix_users_tier",
-            "users",
-            ["tier", "id"],
-            postgresql_where=sa.text("deleted_at IS NULL"),
-            postgresql_concurrently=True,
-        )
+    op.create_index("ix_users_tier", "users", ["tier", "id"], postgresql_where=sa.text("deleted_at IS NULL"))
 
 
 def _extend_sessions() -> None:
-    op.add_column("sessions", sa.Column("device_id", sa.Uuid()))
-    op.add_column("sessions", sa.Column("impersonator_id", sa.Uuid()))
-    with op.get_context().autocommit_block():
-        for column in ("device_id", "impersonator_id"):
-            op.create_index(
-                f"ix_sessions_{column}",
-                "sessions",
-                [column],
-                postgresql_where=sa.text(f"{column} IS NOT NULL"),
-                postgresql_concurrently=True,
-            )
+    for column in ("device_id", "impersonator_id"):
+        op.add_column("sessions", sa.Column(column, sa.Uuid()))
+        op.create_index(
+            f"ix_sessions_{column}", "sessions", [column], postgresql_where=sa.text(f"{column} IS NOT NULL")
+        )
     _reference("sessions", ["impersonator_id"], "users", ["id"])
     _reference("sessions", ["user_id", "device_id"], "devices", ["user_id", "id"])
 
 
 def _extend_refresh_tokens() -> None:
     """Say whose each token is, in the key too: a token cannot belong to one person and its session to another."""
-    with op.get_context().autocommit_block():
-        op.create_index(
-            "uq_sessions_user_id_id", "sessions", ["user_id", "id"], unique=True, postgresql_concurrently=True
-        )
-    op.execute("ALTER TABLE sessions ADD CONSTRAINT uq_sessions_user_id_id UNIQUE USING INDEX uq_sessions_user_id_id")
+    op.create_unique_constraint("uq_sessions_user_id_id", "sessions", ["user_id", "id"])
     op.add_column("refresh_tokens", sa.Column("user_id", sa.Uuid()))
     op.execute("UPDATE refresh_tokens t SET user_id = s.user_id FROM sessions s WHERE s.id = t.session_id")
-    # A validated check lets NOT NULL be set without reading the table again under a lock.
-    op.execute("ALTER TABLE refresh_tokens ADD CONSTRAINT owner_known CHECK (user_id IS NOT NULL) NOT VALID")
-    op.execute("ALTER TABLE refresh_tokens VALIDATE CONSTRAINT owner_known")
     op.alter_column("refresh_tokens", "user_id", nullable=False)
-    op.execute("ALTER TABLE refresh_tokens DROP CONSTRAINT owner_known")
     _reference("refresh_tokens", ["user_id"], "users", ["id"])
     _reference("refresh_tokens", ["user_id", "session_id"], "sessions", ["user_id", "id"])
-    op.execute("ALTER TABLE refresh_tokens DROP CONSTRAINT fk_refresh_tokens_session_id")
-    with op.get_context().autocommit_block():
-        op.create_index(
-            "ix_refresh_tokens_user_id_session_id",
-            "refresh_tokens",
-            ["user_id", "session_id"],
-            postgresql_concurrently=True,
-        )
-        op.drop_index("ix_refresh_tokens_session_id", "refresh_tokens", postgresql_concurrently=True)
+    op.drop_constraint("fk_refresh_tokens_session_id", "refresh_tokens")
+    op.create_index("ix_refresh_tokens_user_id_session_id", "refresh_tokens", ["user_id", "session_id"])
+    op.drop_index("ix_refresh_tokens_session_id", "refresh_tokens")
 
 
 def _reference(table: str, columns: list[str], other: str, theirs: list[str]) -> None:
-    """Add a foreign key without a long lock: first for new rows, then check the old ones."""
-    name = f"fk_{table}_{'_'.join(columns)}"
-    op.create_foreign_key(name, table, other, columns, theirs, ondelete="CASCADE", postgresql_not_valid=True)
-    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+    op.create_foreign_key(f"fk_{table}_{'_'.join(columns)}", table, other, columns, theirs, ondelete="CASCADE")
