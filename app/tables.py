@@ -12,6 +12,7 @@ from app.core.db import Base
 from app.insights.analytics import models as analytics
 from app.insights.segments import models as segments
 from app.jobs import models as jobs
+from app.jobs.batches import models as batches
 from app.ledger.accounts import models as accounts
 from app.ledger.budgets import models as budgets
 from app.ledger.categories import models as categories
@@ -20,7 +21,7 @@ from app.ledger.transactions import models as transactions
 from app.people import models as people
 
 MODULES = (
-    accounts, analytics, api_keys, audit, budgets, categories, devices, imports, jobs, mfa, oauth, people, registration,
-    saml, segments, sessions, transactions,
+    accounts, analytics, api_keys, audit, batches, budgets, categories, devices, imports, jobs, mfa, oauth, people,
+    registration, saml, segments, sessions, transactions,
 )  # fmt: skip
 metadata = Base.metadata

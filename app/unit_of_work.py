@@ -5,15 +5,26 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.audit.repository import AuditRepository
+from app.audit.audited import AuditedRepository
+from app.audit.repository import AuditRepository, CheckpointRepository
 from app.auth.registration.repository import OneTimeTokenRepository
 from app.auth.sessions.repository import RefreshTokenRepository, SessionRepository
 from app.core import origin
-from app.core.extensions import open_session
+from app.core.cache import Entry
+from app.core.extensions import open_session, parts
 from app.core.uow import Scope, Transaction
+from app.jobs.batches.repository import BatchRepository
 from app.jobs.models import OutboxMessage
 from app.jobs.publisher import Envelope, publish_soon
 from app.jobs.repository import OutboxRepository
+from app.ledger.accounts.repository import AccountRepository
+from app.ledger.budgets.repository import BudgetAlertRepository, BudgetRepository
+from app.ledger.categories.repository import CategoryRepository
+from app.ledger.spending.repository import SpendingRepository
+from app.ledger.transactions.repository import TransactionRepository
+from app.ops.monitoring.repository import MonitoringRepository
+from app.ops.partitions.repository import PartitionRepository
+from app.people.models import User
 from app.people.repository import UserRepository
 
 
@@ -26,6 +37,18 @@ class UnitOfWork(Transaction):
     one_time_tokens: OneTimeTokenRepository
     outbox: OutboxRepository
     audit: AuditRepository
+    audit_checkpoints: CheckpointRepository
+    batches: BatchRepository
+    partitions: PartitionRepository
+    monitoring: MonitoringRepository
+    # What people say of themselves; the audit log is told of each change.
+    profiles: AuditedRepository[User]
+    accounts: AccountRepository
+    transactions: TransactionRepository
+    categories: CategoryRepository
+    budgets: BudgetRepository
+    budget_alerts: BudgetAlertRepository
+    spending: SpendingRepository
 
     def __init__(
         self,
@@ -42,6 +65,10 @@ class UnitOfWork(Transaction):
         self._acting_for = acting_for
         self._everybody = everybody
 
+    def outdate(self, entry: Entry) -> None:
+        """What the cache has of this is over with the commit."""
+        self.around_commit(parts().cache.outdating(entry))
+
     def _scope(self) -> Scope:
         return Scope(person=self._acting_for or origin.current().actor_id, everybody=self._everybody)
 
@@ -52,6 +79,17 @@ class UnitOfWork(Transaction):
         self.one_time_tokens = OneTimeTokenRepository(session)
         self.outbox = OutboxRepository(session, self._publish_after_commit)
         self.audit = AuditRepository(session)
+        self.audit_checkpoints = CheckpointRepository(session)
+        self.batches = BatchRepository(session)
+        self.partitions = PartitionRepository(session)
+        self.monitoring = MonitoringRepository(session)
+        self.profiles = AuditedRepository(self.users, self.audit, "profile")
+        self.accounts = AccountRepository(session)
+        self.transactions = TransactionRepository(session)
+        self.categories = CategoryRepository(session)
+        self.budgets = BudgetRepository(session)
+        self.budget_alerts = BudgetAlertRepository(session)
+        self.spending = SpendingRepository(session)
 
     def _publish_after_commit(self, message: OutboxMessage) -> None:
         envelope = Envelope.of(message)

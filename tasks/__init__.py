@@ -1,5 +1,5 @@
 """Background work: each module names its feature's tasks, and each task calls one service function."""
 
-from tasks import auth, jobs
+from tasks import audit, auth, jobs, ledger, ops
 
-__all__ = ["auth", "jobs"]
+__all__ = ["audit", "auth", "jobs", "ledger", "ops"]

@@ -2,7 +2,7 @@
 
 from celery.schedules import crontab
 
-from app.jobs.names import PURGE_OUTBOX, RELAY_OUTBOX, TaskName
+from app.jobs.names import KEEP_PARTITIONS, PURGE_OUTBOX, RELAY_OUTBOX, SEAL_AUDIT, SWEEP_BUDGET_ALERTS, TaskName
 
 
 def _entry(name: TaskName, when: object, *, expires: int) -> dict[str, object]:
@@ -12,4 +12,7 @@ def _entry(name: TaskName, when: object, *, expires: int) -> dict[str, object]:
 TIMETABLE = {
     "relay the outbox": _entry(RELAY_OUTBOX, 5.0, expires=10),
     "purge the outbox": _entry(PURGE_OUTBOX, crontab(hour="3", minute="17"), expires=3600),
+    "seal the audit log": _entry(SEAL_AUDIT, 60.0, expires=60),
+    "keep the partitions": _entry(KEEP_PARTITIONS, crontab(minute="23"), expires=3600),
+    "sweep the budget alerts": _entry(SWEEP_BUDGET_ALERTS, crontab(hour="4", minute="37"), expires=3600),
 }

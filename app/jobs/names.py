@@ -18,6 +18,12 @@ SEND_VERIFICATION = TaskName("auth.send_verification", MAIL_QUEUE)
 SEND_ADDRESS_TAKEN = TaskName("auth.send_address_taken", MAIL_QUEUE)
 SEND_WELCOME = TaskName("auth.send_welcome", MAIL_QUEUE)
 SEND_REUSE_NOTICE = TaskName("auth.send_reuse_notice", MAIL_QUEUE)
+SEND_BUDGET_ALERT = TaskName("ledger.send_budget_alert", MAIL_QUEUE)
 
 RELAY_OUTBOX = TaskName("jobs.relay_outbox")
 PURGE_OUTBOX = TaskName("jobs.purge_outbox")
+
+SEAL_AUDIT = TaskName("audit.seal")
+KEEP_PARTITIONS = TaskName("ops.keep_partitions")
+
+SWEEP_BUDGET_ALERTS = TaskName("ledger.sweep_budget_alerts")

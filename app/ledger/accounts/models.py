@@ -3,12 +3,18 @@
 import enum
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Balance, Base, Currency, SoftDeleted, enum_type
+from app.core.db import Balance, Base, Currency, SoftDeleted, enum_type, new_id
+from app.ledger.accounts.errors import BalanceOutOfRange
+from app.ledger.transactions.models import Transaction
+
+# What the column holds before its four decimals.
+_BALANCE_LIMIT = Decimal(10) ** 16
 
 
 class AccountType(enum.StrEnum):
@@ -44,3 +50,33 @@ class Account(SoftDeleted, Base):
     plaid_account_id: Mapped[str | None] = mapped_column(String(100))
     plaid_item_id: Mapped[str | None] = mapped_column(String(100))
     archived_at: Mapped[datetime | None]
+
+    @property
+    def active(self) -> bool:
+        """Whether it is in use: neither archived nor deleted."""
+        return self.archived_at is None and self.deleted_at is None
+
+    def record(self, **fields: Any) -> Transaction:
+        """A new transaction of this account, counted in its balance. Raises BalanceOutOfRange."""
+        transaction = Transaction(
+            id=new_id(), user_id=self.user_id, account_id=self.id, currency=self.currency, **fields
+        )
+        self.count_in(transaction)
+        return transaction
+
+    def count_in(self, transaction: Transaction) -> None:
+        """Let the balance have the transaction in it, if it counts. Raises BalanceOutOfRange."""
+        if transaction.counts:
+            self.move(transaction.amount)
+
+    def count_out(self, transaction: Transaction) -> None:
+        """Let the balance be without the transaction, if it counted. Raises BalanceOutOfRange."""
+        if transaction.counts:
+            self.move(-transaction.amount)
+
+    def move(self, amount: Decimal) -> None:
+        """Change the balance; the caller holds the row's lock. Raises BalanceOutOfRange."""
+        moved = self.balance + amount
+        if abs(moved) >= _BALANCE_LIMIT:
+            raise BalanceOutOfRange
+        self.balance = moved
