@@ -43,8 +43,9 @@ format: $(INSTALLED)  ## Lay out the code, and repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-docs: $(INSTALLED)  ## Write the table of settings in README.md and .env.example anew
+docs: $(INSTALLED)  ## Write anew what follows from the code: settings in README.md and .env.example, docs/database_schema.md
 	@$(BIN)/python -m dev.settings_docs
+	@$(BIN)/python -m dev.schema_docs
 
 demo: $(INSTALLED)  ## Play a sign-up, from registration to logout, against a running `make run`
 	@$(BIN)/python -m dev.demo $(ARGS)

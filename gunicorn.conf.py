@@ -1,17 +1,34 @@
 """How gunicorn serves Coffer; the settings themselves are read and checked in `app.core.config`."""
 
+import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import gunicorn.http.wsgi
 
+
+def folder_for_figures() -> tuple[Path, IO[str]]:
+    """Make a folder and hold its lock; delete those that nobody holds, whose processes were killed."""
+    for old in Path(tempfile.gettempdir()).glob("coffer-metrics-*"):
+        with suppress(OSError), (old / "lock").open() as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old)
+    folder = Path(tempfile.mkdtemp(prefix="coffer-metrics-"))
+    # Under its name only when it is held.
+    lock = (folder / "new").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / "new").rename(folder / "lock")
+    return folder, lock
+
+
 # Here the processes keep their figures for /metrics, and whoever is asked adds them up. The library looks for the
 # variable once, when something imports it: so before anything of ours does.
-figures = tempfile.mkdtemp(prefix="coffer-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+figures, figures_lock = folder_for_figures()
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)
 
 from prometheus_client import multiprocess  # noqa: E402
 

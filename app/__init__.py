@@ -8,15 +8,18 @@ from flask_cors import CORS
 from sqlalchemy.orm import sessionmaker
 
 from app import tables  # noqa: F401  # foreign keys name tables of features that nothing else imports yet
+from app.audit import cli as audit_cli
 from app.auth.registration import cli as registration_cli
 from app.auth.registration import routes as registration_routes
 from app.auth.sessions import routes as session_routes
 from app.auth.sessions import service as sessions
 from app.core import api_docs
+from app.core.cache import Cache
 from app.core.config import Environment, Settings, load_settings
 from app.core.crypto import Keyring, derive
 from app.core.db import engine_options
 from app.core.db_errors import translate_errors
+from app.core.db_metrics import watch_statements
 from app.core.errors import register_error_handlers
 from app.core.extensions import KEY, Parts, celery, db, migrate
 from app.core.http import API_PREFIX, LARGEST_BODY, Api
@@ -29,13 +32,22 @@ from app.core.security import StrictJWTManager
 from app.core.storage import Storage, open_storage
 from app.core.tokens import TokenSigner
 from app.jobs import publisher
+from app.ledger import cli as ledger_cli
 from app.ops.health import routes as health_routes
 from app.ops.mailbox import routes as mailbox_routes
+from app.ops.monitoring import cli as monitoring_cli
+from app.ops.monitoring import routes as monitoring_routes
 from app.people import routes as people_routes
 from app.seed import seed_command
 from app.unit_of_work import UnitOfWork
 
-API_BLUEPRINTS = (registration_routes.blp, session_routes.blp, people_routes.blp, health_routes.blp)
+API_BLUEPRINTS = (
+    registration_routes.blp,
+    session_routes.blp,
+    people_routes.blp,
+    health_routes.blp,
+    monitoring_routes.blp,
+)
 PAGE_BLUEPRINTS = (registration_routes.pages, api_docs.blp)
 
 
@@ -49,6 +61,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.config.update(_flask_options(settings))
     app.json = _json_provider(app)
+    # Merging slashes would redirect, to the host that the request names.
+    app.url_map.merge_slashes = False
     db.init_app(app)
     migrate.init_app(app, db)
     celery.conf.update(celery_options(settings))
@@ -62,6 +76,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     register_error_handlers(app)
     _register_blueprints(app, settings)
     app.cli.add_command(registration_cli.users)
+    app.cli.add_command(ledger_cli.ledger)
+    app.cli.add_command(audit_cli.audit)
+    app.cli.add_command(monitoring_cli.db_health)
     app.cli.add_command(seed_command)
     return app
 
@@ -70,6 +87,7 @@ def _make_parts(app: Flask, settings: Settings) -> Parts:
     storage = open_storage(settings.delivery.storage_url)
     with app.app_context():
         engine = db.engine
+    watch_statements(engine, slow_after_ms=settings.database.slow_query)
     translate_errors(engine)
     return Parts(
         settings=settings,
@@ -80,6 +98,7 @@ def _make_parts(app: Flask, settings: Settings) -> Parts:
         cursors=Cursors(derive(settings.secrets.secret_key, "cursors")),
         # What a unit of work returns stays readable after its end, so nothing expires with the commit.
         sessions=sessionmaker(engine, expire_on_commit=False),
+        cache=Cache(settings.queue.redis_url),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary, String
+from sqlalchemy import Index, LargeBinary, SmallInteger, String, text
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -24,6 +24,9 @@ class AuditLog(Base):
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
+    # Nothing is read back: whoever writes a row may not be allowed to see it, as somebody who is not known yet.
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012  # as SQLAlchemy declares it
+
     # Whom it concerns, and who did it: the person themselves, or an administrator in their name.
     user_id: Mapped[UUID | None]
     actor_id: Mapped[UUID | None]
@@ -39,7 +42,7 @@ class AuditLog(Base):
 
 
 class AuditCheckpoint(Base):
-    """A seal over the audit rows up to one: the hash of theirs and of the seal before."""
+    """A seal over the audit rows up to one, each by its hash; its own hash covers those and the checkpoint before."""
 
     __tablename__ = "audit_checkpoints"
 
@@ -47,3 +50,7 @@ class AuditCheckpoint(Base):
     rows: Mapped[int]
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    # The id (16 bytes) and the hash (32 bytes) of each row, one behind the other.
+    seals: Mapped[bytes] = mapped_column(server_default=text("'\\x'::bytea"))
+    # In which form rows were hashed, so that old seals can be checked when rows have got another column.
+    form: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))

@@ -110,7 +110,9 @@ class DatabaseSettings:
         "milliseconds one statement of a request may take",
         default=10_000,
     )
-
+    slow_query: int = variable(
+        "SLOW_QUERY_MS", integer(1, 600_000), "milliseconds from which a statement is logged as slow", default=500
+    )
     timescaledb: str = variable(
         "TIMESCALEDB",
         word("auto", "on", "off"),
@@ -223,6 +225,13 @@ class ServerSettings:
     trusted_proxies: int = variable(
         "TRUSTED_PROXIES", integer(0, 10), "how many proxies' `X-Forwarded-*` to believe", default=0
     )
+    metrics_token: str | None = variable(
+        "METRICS_TOKEN",
+        secret,
+        "bearer token for `/metrics`, at least 32 characters",
+        default_text="unset: only callers on this machine",
+        is_secret=True,
+    )
     log_level: str = variable(
         "LOG_LEVEL",
         word("debug", "info", "warning", "error"),
@@ -311,6 +320,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     fill_in(read, env, VAR, problems)
     refuse_unsafe(read, env, environ, problems)
     if problems:
+        if not read["DATABASE_URL"] and "COFFER_ENV" not in environ:
+            problems.append("(While `make run` is up, its settings are found by themselves; is it?)")
         raise ConfigurationError("\n".join(problems))
     sections = {
         name: section(**{f.name: read[f.metadata["variable"].name] for f in fields(section)})

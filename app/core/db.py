@@ -11,6 +11,7 @@ from sqlalchemy import DateTime, Enum, MetaData, Numeric, String, func, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.core.config import Settings
+from app.core.db_metrics import WatchedPool
 
 # Errors are mapped by the name of the constraint that refused, so every one has a name that never changes.
 NAMING = {
@@ -42,7 +43,7 @@ class Base(DeclarativeBase):
     def as_dict(self) -> dict[str, Any]:
         """The loaded columns as JSON types, without secret ones."""
         return {
-            column.key: _as_json(getattr(self, column.key))
+            column.key: as_json(getattr(self, column.key))
             for column in self.__mapper__.column_attrs
             if column.key not in inspect(self).unloaded and not column.columns[0].info.get("secret")
         }
@@ -51,8 +52,8 @@ class Base(DeclarativeBase):
         return f"{type(self).__name__}({self.id})"
 
 
-def _as_json(value: Any) -> Any:
-    """What JSON can hold: decimals, ids and times as text."""
+def as_json(value: Any) -> Any:
+    """The value as what JSON can hold: decimals, ids and times as text."""
     if isinstance(value, enum.Enum):
         return value.value
     if value is None or isinstance(value, bool | int | str):
@@ -60,9 +61,9 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):
-        return {str(key): _as_json(inner) for key, inner in value.items()}
+        return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     return str(value)
 
 
@@ -109,6 +110,7 @@ def engine_options(settings: Settings, *, application: str = "coffer") -> dict[s
     return {
         # An error names the statement and not the values: those are people's data.
         "hide_parameters": True,
+        "poolclass": WatchedPool,
         "pool_size": database.pool_size,
         "max_overflow": database.max_overflow,
         "pool_timeout": database.pool_timeout,

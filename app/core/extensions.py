@@ -1,6 +1,8 @@
 """The parts that `create_app` sets up, and how they are found from anywhere inside the application's context."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 from flask import current_app
@@ -8,6 +10,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.core.cache import Cache, Entry
 from app.core.config import Settings
 from app.core.crypto import Keyring
 from app.core.db import Base
@@ -34,6 +37,7 @@ class Parts:
     mailer: Mailer
     cursors: Cursors
     sessions: sessionmaker[Session]
+    cache: Cache
 
 
 def parts() -> Parts:
@@ -50,3 +54,8 @@ def settings() -> Settings:
 def open_session() -> Session:
     """A new database session: the one way to get one, in a request, a task, a command and a test."""
     return parts().sessions()
+
+
+def cached(entry: Entry, load: Callable[[], Any]) -> Any:
+    """The entry from the cache, else loaded, in a transaction that `load` begins itself."""
+    return parts().cache.get_or_load(entry, load)

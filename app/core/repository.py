@@ -1,7 +1,7 @@
-"""The generic repository: what every feature's repository can do with its rows."""
+"""The generic repository: what every feature's repository can do with its rows, and its form over SQLAlchemy."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,9 +10,52 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from app.core.db import Base
 from app.core.errors import NotFound
+from app.core.pages import USUAL_PER_PAGE, Cursors, NumberedPage, Page
 from app.core.query import Query
 
 Row = TypeVar("Row", bound=Base)
+
+
+class RepositoryProtocol(Protocol[Row]):
+    """What a service may ask of the rows of one model, wherever they are kept (`tests/contract` says it in full)."""
+
+    def find(self, row_id: UUID, *, include_deleted: bool = False) -> Row | None:
+        """The row with this id, or None."""
+
+    def get(self, row_id: UUID, *, include_deleted: bool = False) -> Row:
+        """The row with this id. Raises NotFound."""
+
+    def get_for_update(self, row_id: UUID, *, include_deleted: bool = False) -> Row:
+        """The row as of now, locked to the end of the transaction. Raises NotFound."""
+
+    def query(self) -> Query[Row]:
+        """A question over the fields that callers may use."""
+
+    def list_all(self, query: Query[Row], *, limit: int | None = None) -> Sequence[Row]:
+        """The rows that a query asks for, or the first few."""
+
+    def count(self, query: Query[Row]) -> int:
+        """How many rows a query asks for."""
+
+    def list_page(
+        self, query: Query[Row], cursors: Cursors, *, limit: int = USUAL_PER_PAGE, cursor: str | None = None
+    ) -> Page[Row]:
+        """The rows after a cursor. Raises CursorInvalid."""
+
+    def list_numbered(self, query: Query[Row], *, page: int = 1, per_page: int = USUAL_PER_PAGE) -> NumberedPage[Row]:
+        """The rows of a page by its number, with the total."""
+
+    def add(self, row: Row) -> Row:
+        """Insert this row now. Raises Conflict or Invalid."""
+
+    def add_all(self, rows: Iterable[Row]) -> None:
+        """Insert these rows now."""
+
+    def update(self, row: Row, changes: Mapping[str, Any]) -> Row:
+        """Change these columns of the row now. Raises Conflict or Invalid."""
+
+    def remove(self, row: Row) -> None:
+        """Delete this row now, for good."""
 
 
 class Repository(Generic[Row]):
@@ -57,6 +100,24 @@ class Repository(Generic[Row]):
     def query(self) -> Query[Row]:
         """A question over the fields that callers may use."""
         return Query(self.model, self.fields)
+
+    def list_all(self, query: Query[Row], *, limit: int | None = None) -> Sequence[Row]:
+        """The rows that a query asks for, or the first few."""
+        return query.rows(self._session, limit=limit)
+
+    def count(self, query: Query[Row]) -> int:
+        """How many rows a query asks for."""
+        return query.count(self._session)
+
+    def list_page(
+        self, query: Query[Row], cursors: Cursors, *, limit: int = USUAL_PER_PAGE, cursor: str | None = None
+    ) -> Page[Row]:
+        """The rows after a cursor. Raises CursorInvalid."""
+        return query.page(self._session, cursors, limit=limit, cursor=cursor)
+
+    def list_numbered(self, query: Query[Row], *, page: int = 1, per_page: int = USUAL_PER_PAGE) -> NumberedPage[Row]:
+        """The rows of a page by its number, with the total."""
+        return query.numbered_page(self._session, page=page, per_page=per_page)
 
     def add(self, row: Row) -> Row:
         """Insert this row now, so that a broken constraint shows here and not at the commit."""

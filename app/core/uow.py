@@ -7,7 +7,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -49,12 +49,14 @@ class Transaction(ABC):
     def __init__(self, open_session: Callable[[], Session]) -> None:
         self._open_session = open_session
         self._after_commit: list[Callable[[], None]] = []
+        self._around_commit: list[AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
         self._session = self._open_session()
         event.listen(self._session, "after_begin", self._say_who)
         event.listen(self._session, "do_orm_execute", _leave_out_deleted)
         self._after_commit.clear()
+        self._around_commit.clear()
         self._bind(self._session)
         return self
 
@@ -66,7 +68,11 @@ class Transaction(ABC):
 
     def commit(self) -> None:
         """Keep everything done so far, then run what waits for that."""
-        self._session.commit()
+        enclosing, self._around_commit = self._around_commit, []
+        with ExitStack() as stack:
+            for block in enclosing:
+                stack.enter_context(block)
+            self._session.commit()
         waiting, self._after_commit = self._after_commit, []
         for action in waiting:
             action()
@@ -78,6 +84,10 @@ class Transaction(ABC):
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run this once the changes are kept; never when they are not."""
         self._after_commit.append(action)
+
+    def around_commit(self, block: AbstractContextManager[None]) -> None:
+        """Enter this right before the commit and leave it right after; never when there is none."""
+        self._around_commit.append(block)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -36,6 +36,7 @@ class OutboxMessage(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         Index("ix_outbox_waiting", "available_at", postgresql_where=text("status = 'waiting'")),
+        Index("ix_outbox_failed", "id", postgresql_where=text("status = 'failed'")),
         Index("ix_outbox_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 

@@ -25,13 +25,8 @@ def update_profile(
     with uow:
         user = uow.users.get_for_update(user_id)
         check_version(user.updated_at)
-        changed = {name: [getattr(user, name), new] for name, new in changes.items() if getattr(user, name) != new}
-        if changed:
-            for name, (_, new) in changed.items():
-                setattr(user, name, new)
-            uow.audit.record("profile.updated", user, changes=changed)
-            uow.flush()
-            uow.commit()
+        uow.profiles.update(user, changes)
+        uow.commit()
     return user
 
 

@@ -222,7 +222,7 @@ class Stack:
     def log_in(self, address: str) -> dict[str, Any]:
         """Follow the link in the mail if that is still to be done, and sign in."""
         login = {"email": address, "password": PASSWORD}
-        if self.post("/auth/login", login).status_code == httpx.codes.FORBIDDEN:
+        if self.post("/auth/login", login).status_code == httpx.codes.UNAUTHORIZED:
             verified = self.post("/auth/email/verify", {"token": self.wait_for_mail(address).token})
             assert verified.status_code == httpx.codes.OK, verified.text
         answer = self.post("/auth/login", login)
