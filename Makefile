@@ -20,7 +20,7 @@ ifneq ($(shell test -x $(BIN)/python && cat $(INSTALLED) 2>/dev/null),$(CURDIR))
 .PHONY: $(INSTALLED)
 endif
 
-.PHONY: help run test check lint format docs lock demo clean reset
+.PHONY: help run test check bench lint format docs lock demo clean reset
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ format: $(INSTALLED)  ## Lay out the code, and repair what ruff can repair
 docs: $(INSTALLED)  ## Write anew what follows from the code: settings in README.md and .env.example, docs/database_schema.md
 	@$(BIN)/python -m dev.settings_docs
 	@$(BIN)/python -m dev.schema_docs
+
+bench: $(INSTALLED)  ## Measure speed as ratios in one run, on a PostgreSQL of its own
+	@for suite in ledger budgets; do $(BIN)/python -m benchmarks.$$suite || exit 1; done
 
 demo: $(INSTALLED)  ## Play a sign-up, from registration to logout, against a running `make run`
 	@$(BIN)/python -m dev.demo $(ARGS)

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.db import Base, SoftDeleted, enum_type, secret_column
 
@@ -70,6 +70,8 @@ class User(SoftDeleted, Base):
     deletion_requested_at: Mapped[datetime | None]
     anonymized_at: Mapped[datetime | None]
 
+    settings: Mapped["UserSettings | None"] = relationship(back_populates="person", lazy="raise", passive_deletes=True)
+
     @property
     def email_verified(self) -> bool:
         """Whether the person has shown that the address is theirs."""
@@ -116,3 +118,5 @@ class UserSettings(Base):
     )
     share_data: Mapped[bool] = mapped_column(default=False, server_default="false")
     analytics_opt_out: Mapped[bool] = mapped_column(default=False, server_default="false")
+
+    person: Mapped[User] = relationship(back_populates="settings", lazy="raise")

@@ -1,11 +1,15 @@
 """Every query over people."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.base import ExecutableOption
 
+from app.core.pages import USUAL_PER_PAGE, NumberedPage
 from app.core.repository import Repository
 from app.people.errors import PersonNotFound
-from app.people.models import User, UserRole
+from app.people.models import User, UserRole, UserStatus, UserTier
 
 
 class UserRepository(Repository[User]):
@@ -13,6 +17,13 @@ class UserRepository(Repository[User]):
 
     model = User
     not_found = PersonNotFound
+    fields = {  # noqa: RUF012  # as the base declares it
+        "email": User.email,
+        "status": User.status,
+        "role": User.role,
+        "tier": User.tier,
+        "created": User.created_at,
+    }
 
     def find_by_email(self, email: str) -> User | None:
         """Who has this address."""
@@ -24,6 +35,20 @@ class UserRepository(Repository[User]):
         if found is None:
             raise PersonNotFound
         return found
+
+    def list_active(
+        self,
+        *,
+        tier: UserTier | None = None,
+        options: Sequence[ExecutableOption] = (),
+        page: int = 1,
+        per_page: int = USUAL_PER_PAGE,
+    ) -> NumberedPage[User]:
+        """People who may come in, of one tier or of all, newest first; `options` load what will be shown of each."""
+        query = self.query().where("status", "eq", UserStatus.ACTIVE).load(*options)
+        if tier is not None:
+            query = query.where("tier", "eq", tier)
+        return query.numbered_page(self._session, page=page, per_page=per_page)
 
     def add_if_new(self, user: User) -> User | None:
         """Insert the person unless the address is taken; of two at once, one gets None and not an error."""

@@ -110,7 +110,7 @@ def test_many_registrations_of_one_address_make_one_account(committed: Flask, da
     assert database.scalar("SELECT count(*) FROM users") == 1
     mails = Worker(committed).deliver()
     assert {mail.to for mail in mails} == {ADDRESS}
-    confirmation = {"token": mails[-1].token, "password": PASSWORD}
+    confirmation: dict[str, object] = {"token": mails[-1].token, "password": PASSWORD}
     assert post(committed, "/auth/email/verify", confirmation)().status_code == 200
 
 

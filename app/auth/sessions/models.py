@@ -15,9 +15,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import INET
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.db import Base, secret_column
+from app.people.models import User
 
 
 class Session(Base):
@@ -48,6 +49,11 @@ class Session(Base):
     revoked_at: Mapped[datetime | None]
     revoke_reason: Mapped[str | None] = mapped_column(String(40))
 
+    person: Mapped[User] = relationship(foreign_keys=[user_id], lazy="raise")
+    refresh_tokens: Mapped[list["RefreshToken"]] = relationship(
+        back_populates="session", lazy="raise", passive_deletes=True
+    )
+
 
 class RefreshToken(Base):
     """One link in a session's chain of refresh tokens; its id is the token's `jti`."""
@@ -63,3 +69,5 @@ class RefreshToken(Base):
     successor_id: Mapped[UUID | None] = mapped_column(ForeignKey("refresh_tokens.id", ondelete="SET NULL"), unique=True)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+    session: Mapped[Session] = relationship(back_populates="refresh_tokens", lazy="raise")

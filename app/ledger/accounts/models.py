@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
 
 from app.core.db import Balance, Base, Currency, SoftDeleted, enum_type, new_id
 from app.ledger.accounts.errors import BalanceOutOfRange
@@ -50,6 +50,11 @@ class Account(SoftDeleted, Base):
     plaid_account_id: Mapped[str | None] = mapped_column(String(100))
     plaid_item_id: Mapped[str | None] = mapped_column(String(100))
     archived_at: Mapped[datetime | None]
+
+    # Never loaded by accident: a list asks for what it shows, and an account may have a million of these.
+    transactions: WriteOnlyMapped[Transaction] = relationship(
+        back_populates="account", passive_deletes=True, order_by="Transaction.booked_on.desc()"
+    )
 
     @property
     def active(self) -> bool:

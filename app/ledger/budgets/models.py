@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.db import Base, Currency, Money, enum_type
 
@@ -69,6 +69,9 @@ class Budget(Base):
         ARRAY(SmallInteger), default=lambda: list(DEFAULT_THRESHOLDS), server_default=text("'{80,100}'")
     )
 
+    category: Mapped[Base] = relationship("Category", back_populates="budgets", lazy="raise")
+    alerts: Mapped[list["BudgetAlert"]] = relationship(back_populates="budget", lazy="raise", passive_deletes=True)
+
 
 class BudgetAlert(Base):
     """A threshold that was crossed in a period; the row is the memory that keeps a message from coming twice."""
@@ -86,3 +89,5 @@ class BudgetAlert(Base):
     spent: Mapped[Money]
     silent: Mapped[bool]
     notified_at: Mapped[datetime | None]
+
+    budget: Mapped[Budget] = relationship(back_populates="alerts", lazy="raise")

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
 
 from app.core.db import Base
 
@@ -36,3 +36,13 @@ class Category(Base):
     color: Mapped[str | None] = mapped_column(String(7))
     is_system: Mapped[bool] = mapped_column(default=False)
     merged_into: Mapped[UUID | None] = mapped_column(ForeignKey("categories.id", ondelete="SET NULL"))
+
+    # A tree is read in one statement (`tree.py`); walking it row by row raises instead of asking for each.
+    parent: Mapped["Category | None"] = relationship(
+        back_populates="children", remote_side="Category.id", foreign_keys=[parent_id], lazy="raise"
+    )
+    children: Mapped[list["Category"]] = relationship(
+        back_populates="parent", foreign_keys=[parent_id], lazy="raise", passive_deletes="all"
+    )
+    transactions: WriteOnlyMapped[Base] = relationship("Transaction", back_populates="category", passive_deletes=True)
+    budgets: Mapped[list[Base]] = relationship("Budget", back_populates="category", lazy="raise", passive_deletes="all")

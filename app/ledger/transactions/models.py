@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, String, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import Mapped, deferred, mapped_column
+from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
 
 from app.core.db import Base, Currency, Money, SoftDeleted, enum_type
 
@@ -89,6 +89,11 @@ class Transaction(SoftDeleted, Base):
     external_id: Mapped[str | None] = mapped_column(String(200))
     import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"))
     transfer_id: Mapped[UUID | None]
+
+    # Loaded only where a query asks for it; by accident it raises, instead of one statement a row.
+    # Both are named by string: accounts and categories import this module, or are its neighbours.
+    account: Mapped[Base] = relationship("Account", back_populates="transactions", lazy="raise")
+    category: Mapped[Base | None] = relationship("Category", back_populates="transactions", lazy="raise")
     search: Mapped[str] = deferred(
         mapped_column(
             TSVECTOR,
