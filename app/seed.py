@@ -17,7 +17,6 @@ from app.ledger.accounts.models import Account, AccountType
 from app.ledger.accounts.service import open_account
 from app.ledger.categories.defaults import ensure_system_categories
 from app.ledger.transactions.bulk import record_transactions
-from app.people.errors import AddressTaken
 from app.people.models import User
 from app.seed_data import plausible_transactions
 from app.unit_of_work import UnitOfWork
@@ -72,13 +71,12 @@ def seed_command(transactions: int, *, as_json: bool) -> None:
 
 
 def _person(email: str, name: str, made: Made) -> User:
-    try:
-        person = create_person(UnitOfWork(everybody=True), email=email, password=DEMO_PASSWORD, first_name=name)
-    except AddressTaken:
-        with UnitOfWork(everybody=True) as uow:
-            return uow.users.get_by_email(email)
+    with UnitOfWork(everybody=True) as uow:
+        found = uow.users.find_by_email(email)
+    if found is not None:
+        return found
     made.people += 1
-    return person
+    return create_person(UnitOfWork(everybody=True), email=email, password=DEMO_PASSWORD, first_name=name)
 
 
 def _account(person: User, made: Made) -> Account:
