@@ -11,7 +11,7 @@ class PersonNotFound(NotFound):
     title = "There is no such person"
 
 
-@refused_by("uq_users_email")
+@refused_by("uq_users_address")
 class AddressTaken(Conflict):
     """Only administrators on the command line ever hear this."""
 

@@ -42,7 +42,7 @@ class User(SoftDeleted, Base):
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("email = lower(email)", name="email_lower"),
-        Index("uq_users_email", text("lower(email)"), unique=True),
+        Index("uq_users_address", "email", unique=True),
         Index("ix_users_tier", "tier", "id", postgresql_where=text("deleted_at IS NULL")),
     )
 

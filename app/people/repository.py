@@ -26,8 +26,9 @@ class UserRepository(Repository[User]):
     }
 
     def find_by_email(self, email: str) -> User | None:
-        """Who has this address."""
-        return self._session.scalar(select(User).where(User.email == email))
+        """Who has this address, in any case of its letters."""
+        # Lowered here and not in SQL: lower() is not leakproof, so its index could not be used under row security.
+        return self._session.scalar(select(User).where(User.email == email.lower()))
 
     def get_by_email(self, email: str) -> User:
         """Who has this address. Raises PersonNotFound."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.people.cards import card_of
 from app.people.models import User, UserRole
 from app.unit_of_work import UnitOfWork
 
@@ -26,6 +27,7 @@ def update_profile(
         user = uow.users.get_for_update(user_id)
         check_version(user.updated_at)
         uow.profiles.update(user, changes)
+        uow.outdate(card_of(user_id))
         uow.commit()
     return user
 

@@ -10,6 +10,7 @@ from typing import Self
 from uuid import UUID
 
 from app.audit.audited import AuditedRepository
+from app.core.cache import Entry
 from app.jobs.models import OutboxMessage
 from app.jobs.publisher import Envelope
 from app.unit_of_work import UnitOfWork
@@ -60,6 +61,9 @@ class MemoryUnitOfWork(UnitOfWork):
         waiting, self._after_commit = self._after_commit, []
         for action in waiting:
             action()
+
+    def outdate(self, entry: Entry) -> None:
+        """There is no cache in front of this store."""
 
     def flush(self) -> None:
         self._memory.flush()

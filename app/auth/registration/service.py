@@ -16,6 +16,7 @@ from app.core.crypto import fingerprint
 from app.core.db import new_id
 from app.core.extensions import parts
 from app.jobs.names import SEND_ADDRESS_TAKEN, SEND_VERIFICATION, SEND_WELCOME
+from app.people.cards import card_of
 from app.people.errors import AddressTaken
 from app.people.models import User, UserRole
 from app.unit_of_work import UnitOfWork
@@ -133,6 +134,7 @@ def _take_over(uow: UnitOfWork, user: User, payload: dict[str, Any]) -> None:
     for name, value in payload["profile"].items():
         setattr(user, name, value)
     uow.sessions.end_all(user.id, reason="registration_confirmed")
+    uow.outdate(card_of(user.id))
 
 
 def create_person(

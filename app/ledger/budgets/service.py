@@ -18,6 +18,7 @@ from app.ledger.errors import FieldsInvalid
 from app.ledger.history import differences
 from app.ledger.money import quantised
 from app.ledger.owned import once_more
+from app.people.cards import person_card
 from app.unit_of_work import UnitOfWork
 
 CheckVersion = Callable[[datetime], None]
@@ -147,8 +148,8 @@ def budget_progress(
 
     Budgets that the day does not belong to are left out. Raises FieldsInvalid for a day too far ahead, BudgetNotFound.
     """
+    today = today_in(person_card(uow, user_id=owner_id).timezone)
     with uow:
-        today = today_in(uow.users.get(owner_id).timezone)
         day = today if on is None else on
         if day > today + FURTHEST_AHEAD:
             raise FieldsInvalid(errors={"on": ["Too far ahead."]})
