@@ -61,6 +61,16 @@ class AuditRepository(Repository[AuditLog]):
 
     model = AuditLog
 
+    def has_undone(self, audit_id: UUID, *, action: str, owner_id: UUID) -> bool:
+        """Whether a later row of this action says that it undid the one with this id (`merge` in its details)."""
+        statement = select(AuditLog.id).where(
+            AuditLog.user_id == owner_id,
+            AuditLog.id > audit_id,
+            AuditLog.action == action,
+            AuditLog.details["merge"].astext == str(audit_id),
+        )
+        return self._session.scalar(statement.limit(1)) is not None
+
     def record(
         self,
         action: str,

@@ -106,6 +106,8 @@ def engine_options(settings: Settings, *, application: str = "coffer") -> dict[s
         "statement_timeout": f"{database.statement_timeout}ms",
         "idle_in_transaction_session_timeout": "30s",
         "timezone": "UTC",
+        # Temporary objects are looked for last: one left behind must not stand before a table of ours.
+        "search_path": "public,pg_temp",
     }
     return {
         # An error names the statement and not the values: those are people's data.

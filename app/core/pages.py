@@ -88,8 +88,11 @@ _KINDS: dict[str, Any] = {
 
 
 def _tagged(value: Any) -> list[str]:
-    kind = {UUID: "u", datetime: "t", date: "d", Decimal: "n", str: "s", int: "i"}[type(value)]
-    return [kind, value.isoformat() if kind in "td" else str(value)]
+    # A datetime is a date too, so it comes first.
+    for kind, one in (("u", UUID), ("t", datetime), ("d", date), ("n", Decimal), ("s", str), ("i", int)):
+        if isinstance(value, one):
+            return [kind, value.isoformat() if isinstance(value, date) else str(value)]
+    raise TypeError(f"a list cannot be paged by {type(value).__name__}")
 
 
 def _untagged(tagged: list[str]) -> Any:

@@ -303,6 +303,12 @@ BEFORE_THE_FIRST_RELEASE = {
         "require-concurrent-index-creation",
         "require-concurrent-index-deletion",
     },
+    "0026": {
+        "ban-drop-constraint",
+        "changing-column-type",
+        "constraint-missing-not-valid",
+        "disallowed-unique-constraint",
+    },
 }
 
 

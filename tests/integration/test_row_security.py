@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app import tables
 from app.core import origin
-from app.core.errors import CofferError
+from app.core.errors import CofferError, Invalid
 from app.core.extensions import db
 from app.people.models import User
 from app.unit_of_work import UnitOfWork
@@ -98,6 +98,7 @@ class TestCatalogue:
         )
         assert {name for name, _ in found} == {
             "coffer_check_category_owner",
+            "coffer_check_category_tree",
             "coffer_drop_expired",
             "coffer_ensure_partitions",
             "coffer_oldest_stray",
@@ -106,7 +107,8 @@ class TestCatalogue:
             "ensure",
             "refresh_daily_activity",
         }
-        assert all("search_path=pg_catalog" in config for _, config in found)
+        # Named last, or temporary objects of the caller would be found before everything else.
+        assert all("search_path=pg_catalog, public, pg_temp" in config for _, config in found), found
 
 
 class TestNobodyActs:
@@ -187,6 +189,53 @@ class TestWithoutTheApplicationsFilters:
         assert connection.execute(text("DELETE FROM categories WHERE is_system")).rowcount == 0
 
 
+class TestTemporaryObjects:
+    """The API may make temporary objects, for bulk inserts; they must not stand in the way of anything."""
+
+    # A type of the caller's own, whose check would run as whoever uses it.
+    TRAP = """
+        CREATE TEMP TABLE caught (who pg_catalog.text);
+        CREATE FUNCTION pg_temp.evil(v pg_catalog.{kind}) RETURNS pg_catalog.bool LANGUAGE plpgsql AS $$ BEGIN
+            IF current_user <> session_user THEN INSERT INTO pg_temp.caught VALUES (current_user); END IF;
+            RETURN true;
+        END $$;
+        CREATE DOMAIN pg_temp.{kind} AS pg_catalog.{kind} CHECK (pg_temp.evil(value));
+    """
+
+    @pytest.mark.parametrize("kind", ["text", "uuid", "date", "bool", "int4"])
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE transactions SET updated_at = updated_at",
+            "UPDATE budgets SET updated_at = updated_at",
+            "UPDATE categories SET updated_at = updated_at",
+            "SELECT coffer_oldest_stray('audit_logs')",
+            "SELECT coffer_ensure_partitions('audit_logs')",
+        ],
+    )
+    def test_no_function_that_runs_as_its_owner_meets_them(
+        self, people: tuple[User, User], environment: dict[str, str], kind: str, statement: str
+    ) -> None:
+        engine = create_engine(environment["DATABASE_URL"])
+        with engine.connect() as connection:
+            connection.execute(text(self.TRAP.format(kind=kind)))
+            connection.execute(text("GRANT ALL ON pg_temp.caught TO PUBLIC"))
+            act_for(connection, people[0].id)
+            with connection.begin_nested() as savepoint:
+                try:
+                    connection.execute(text(statement))
+                except DBAPIError:
+                    savepoint.rollback()
+            assert connection.scalars(text("SELECT who FROM pg_temp.caught")).all() == []
+            connection.rollback()
+        engine.dispose()
+
+    def test_a_temporary_table_does_not_hide_a_real_one(self, connection: Connection) -> None:
+        connection.execute(text("CREATE TEMP TABLE users (id int)"))
+        assert connection.scalar(text("SELECT to_regclass('users')::oid = 'public.users'::regclass::oid")) is True
+        connection.rollback()
+
+
 class TestReferences:
     """Number 90: foreign keys are not checked through row security, so they carry the owner."""
 
@@ -197,6 +246,9 @@ class TestReferences:
             f"UPDATE transactions SET account_id = {theirs.format('accounts')} WHERE user_id = :mine",
             f"UPDATE transactions SET category_id = {theirs.format('categories')} WHERE user_id = :mine",
             f"UPDATE budgets SET category_id = {theirs.format('categories')} WHERE user_id = :mine",
+            f"UPDATE transactions SET import_id = {theirs.format('imports')} WHERE user_id = :mine",
+            f"UPDATE categories SET parent_id = {theirs.format('categories')} WHERE user_id = :mine",
+            f"UPDATE categories SET merged_into = {theirs.format('categories')} WHERE user_id = :mine",
             f"UPDATE imports SET account_id = {theirs.format('accounts')} WHERE user_id = :mine",
             f"UPDATE budget_alerts SET budget_id = {theirs.format('budgets')} WHERE user_id = :mine",
             f"UPDATE sessions SET device_id = {theirs.format('devices')} WHERE user_id = :mine",
@@ -206,6 +258,41 @@ class TestReferences:
             # Everybody's rows are in sight, so that nothing but the key can refuse.
             with UnitOfWork(everybody=True) as uow, pytest.raises(CofferError):
                 uow._session.execute(text(attempt), {"mine": mine.id, "other": other.id})
+
+    def test_nor_when_the_person_acts_who_cannot_see_it(self, people: tuple[User, User], committed: Flask) -> None:
+        mine, other = people
+        with UnitOfWork(everybody=True) as uow:
+            ids = uow._session.execute(
+                text(
+                    "SELECT (SELECT id FROM categories WHERE user_id = :other),"
+                    " (SELECT id FROM imports WHERE user_id = :other)"
+                ),
+                {"other": other.id},
+            ).one()
+        for statement in (
+            "UPDATE categories SET parent_id = :category",
+            "UPDATE categories SET merged_into = :category",
+            "UPDATE transactions SET category_id = :category",
+            "UPDATE transactions SET import_id = :file",
+        ):
+            with UnitOfWork(acting_for=mine.id) as uow, pytest.raises(CofferError):
+                uow._session.execute(text(statement), {"category": ids[0], "file": ids[1]})
+
+    @pytest.mark.parametrize(
+        "statement", ["UPDATE accounts SET opening_balance = 'NaN'", "UPDATE budgets SET amount = 'NaN'"]
+    )
+    def test_what_is_no_number_is_no_amount(self, people: tuple[User, User], committed: Flask, statement: str) -> None:
+        with UnitOfWork(everybody=True) as uow, pytest.raises(Invalid):
+            uow._session.execute(text(statement))
+
+    def test_an_audit_row_is_written_in_ones_own_name(self, people: tuple[User, User], connection: Connection) -> None:
+        act_for(connection, people[0].id)
+        forged = (
+            "INSERT INTO audit_logs (id, action, request_id, actor_id, user_id)"
+            " VALUES (gen_random_uuid(), 'login.succeeded', 'forged-request', :other, :other)"
+        )
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            connection.execute(text(forged), {"other": people[1].id})
 
 
 class TestOnePooledConnection:

@@ -36,6 +36,7 @@ class Account(SoftDeleted, Base):
     __table_args__ = (
         UniqueConstraint("user_id", "id"),
         Index("ix_accounts_live", "user_id", "type", "id", postgresql_where=text("deleted_at IS NULL")),
+        CheckConstraint("abs(opening_balance) < 1e16 AND abs(balance) < 1e16", name="opening_balance_is_a_number"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_code"),
     )
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.core.db import Base, Currency, Money, enum_type
+from app.core.db import Balance, Base, Currency, Money, enum_type
 
 
 class BudgetPeriod(enum.StrEnum):
@@ -50,6 +50,7 @@ class Budget(Base):
         UniqueConstraint("user_id", "id"),
         Index("ix_budgets_user_category", "user_id", "category_id"),
         CheckConstraint("amount > 0", name="amount_positive"),
+        CheckConstraint("amount < 1e12", name="amount_is_a_number"),
         CheckConstraint("coffer_valid_thresholds(alert_thresholds)", name="thresholds_valid"),
         CheckConstraint("ends_on IS NULL OR ends_on > starts_on", name="ends_after_start"),
     )
@@ -86,7 +87,7 @@ class BudgetAlert(Base):
     budget_id: Mapped[UUID]
     period_start: Mapped[date]
     percent: Mapped[int] = mapped_column(SmallInteger)
-    spent: Mapped[Money]
+    spent: Mapped[Balance]
     silent: Mapped[bool]
     notified_at: Mapped[datetime | None]
 

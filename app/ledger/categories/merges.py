@@ -36,6 +36,7 @@ from app.ledger.owned import once_more
 from app.unit_of_work import UnitOfWork
 
 MERGED = "category.merged"
+UNDONE = "category.merge_undone"
 _ID_BYTES = 16
 
 
@@ -157,7 +158,7 @@ def undo_merge(uow: UnitOfWork, *, owner_id: UUID, audit_id: UUID) -> Category:
         tree = uow.categories.tree(owner_id)
         _check_shape(tree)
         restored = tree.get(merge)
-        uow.audit.record("category.merge_undone", restored, merge=str(audit_id))
+        uow.audit.record(UNDONE, restored, merge=str(audit_id))
         uow.commit()
     return restored
 
@@ -231,6 +232,9 @@ def _undo_budgets(uow: UnitOfWork, owner_id: UUID, done: Mapping[str, Any]) -> N
 
 
 def _find_merge(uow: UnitOfWork, owner_id: UUID, audit_id: UUID) -> tuple[UUID, dict[str, Any]]:
+    if uow.audit.has_undone(audit_id, action=UNDONE, owner_id=owner_id):
+        # Once only: a later merge of the same category is not this one's to take back.
+        raise MergeNotUndoable
     row: AuditLog | None = uow.audit.find(audit_id)
     if row is None or row.action != MERGED or row.user_id != owner_id or row.entity_id is None or row.details is None:
         raise MergeNotFound

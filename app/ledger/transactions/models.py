@@ -29,6 +29,9 @@ class Transaction(SoftDeleted, Base):
     __tablename__ = "transactions"
     __table_args__ = (
         ForeignKeyConstraint(["user_id", "account_id"], ["accounts.user_id", "accounts.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["user_id", "import_id"], ["imports.user_id", "imports.id"], ondelete="SET NULL (import_id)"
+        ),
         CheckConstraint("amount <> 0", name="amount_not_zero"),
         # Also of deleted rows, for which the cascades of the foreign keys look too.
         Index("ix_transactions_user_date", "user_id", text("booked_on DESC"), text("id DESC")),
@@ -87,7 +90,7 @@ class Transaction(SoftDeleted, Base):
         enum_type(TransactionSource, "transaction_source"), default=TransactionSource.MANUAL
     )
     external_id: Mapped[str | None] = mapped_column(String(200))
-    import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"))
+    import_id: Mapped[UUID | None]
     transfer_id: Mapped[UUID | None]
 
     # Loaded only where a query asks for it; by accident it raises, instead of one statement a row.

@@ -352,3 +352,16 @@ def test_who_looked_before_a_merge_cannot_write_after_it(committed: Flask) -> No
                     starts_on=FIRST_DAY,
                 )
             )
+
+
+def test_a_merge_is_undone_once_and_never_a_later_one_in_its_stead(owner: UUID, account: Account) -> None:
+    source, target = new_category(owner, "Source"), new_category(owner, "Target")
+    first = merge(source, target)
+    undo(owner, first)
+    kept = make_transaction(account, category_id=source.id)
+    second = merge(source, target)
+    with pytest.raises(MergeNotUndoable):
+        undo(owner, first)
+    undo(owner, second)
+    with uow_of(owner) as uow:
+        assert uow.transactions.get(kept.id).category_id == source.id
