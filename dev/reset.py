@@ -3,8 +3,8 @@
 import shutil
 import sys
 
-from dev.embedded import ServerError, held_alone
 from dev.run import VAR
+from dev.server import ServerError, held_alone
 
 
 def main() -> None:

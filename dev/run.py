@@ -21,7 +21,8 @@ import psycopg
 import redis
 from honcho.environ import parse_procfile
 
-from dev.embedded import HOST, Postgres, Redis, ServerError, make_folder, provision
+from dev.embedded import Postgres, Redis, provision
+from dev.server import HOST, ServerError, make_folder
 from dev.watchdog import MARK, end_all, marked
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ import redis
 from honcho.environ import parse_procfile
 
 from app.core.config import ROOT
-from dev.embedded import HOST, PORTS, Postgres, Redis, provision
+from dev.embedded import Postgres, Redis, provision
+from dev.server import HOST, PORTS
 from tests.conftest import SECRET
 from tests.factories.people import PASSWORD
 from tests.smtp_server import Received, SmtpServer
