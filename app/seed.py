@@ -53,12 +53,12 @@ class Made:
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @with_appcontext
 def seed_command(transactions: int, *, as_json: bool) -> None:
-    r"""Fill a development database with categories, people and their money; a second run changes nothing.
+    """Fill a development database with categories, people and their money; a second run changes nothing.
 
     \b
     Example:
       flask seed --transactions 100000
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     if settings().is_production:
         raise click.ClickException("Production has no default accounts: use `flask users create EMAIL --admin`.")
     made = Made(categories=ensure_system_categories(UnitOfWork(everybody=True)))

@@ -15,12 +15,12 @@ audit = AppGroup("audit", help="Check the audit log.")
 @audit.command("verify")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def verify_command(*, as_json: bool) -> None:
-    r"""Say which row was changed, removed or added since it was sealed; exit 1 when there is one.
+    """Say which row was changed, removed or added since it was sealed; exit 1 when there is one.
 
     \b
     Example:
       flask audit verify
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     found = service.verify(UnitOfWork(everybody=True))
     if as_json:
         shown = {

@@ -16,12 +16,12 @@ ledger = AppGroup("ledger", help="Look after accounts and transactions.")
 @ledger.command("reconcile")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def reconcile(*, as_json: bool) -> None:
-    r"""Recompute every balance and report differences; the exit status is 1 when there are any.
+    """Recompute every balance and report differences; the exit status is 1 when there are any.
 
     \b
     Example:
       flask ledger reconcile --json
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     found = [
         {
             "account_id": str(one.account_id),

@@ -1,6 +1,7 @@
 """What an operator types: `flask seed` and `flask users` (security numbers 2, 3, 5, 137)."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -143,3 +144,12 @@ def test_a_wrong_call_shows_how_it_is_meant(run: Command, words: list[str]) -> N
     result = run(*words)
     assert result.exit_code == 2
     assert "Usage:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["seed", "users create", "users promote", "ledger reconcile", "audit verify", "db-health"]
+)
+def test_every_command_has_help_with_an_example_on_lines_of_its_own(app: Flask, command: str) -> None:
+    shown = app.test_cli_runner().invoke(args=[*command.split(), "--help"]).output
+    assert re.search(rf"\n  Example:\n    flask {command}", shown), shown
+    assert "\\b" not in shown

@@ -33,12 +33,12 @@ def create(
     password_stdin: bool,
     as_json: bool,
 ) -> None:
-    r"""Create a person whose address counts as verified.
+    """Create a person whose address counts as verified.
 
     \b
     Example:
       flask users create anna@example.org --admin
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     try:
         address = normal_form(email)
     except ValueError as error:
@@ -66,12 +66,12 @@ def create(
 @users.command("promote")
 @click.argument("email")
 def promote_command(email: str) -> None:
-    r"""Make a person an administrator.
+    """Make a person an administrator.
 
     \b
     Example:
       flask users promote anna@example.org
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     try:
         promote(UnitOfWork(everybody=True), email=normal_form(email))
     except ValueError as error:

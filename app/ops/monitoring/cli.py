@@ -17,12 +17,12 @@ BIGGEST = 10
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @with_appcontext
 def db_health(*, as_json: bool) -> None:
-    r"""Check role, row-level security, partitions and migrations; exit 1 when something is wrong.
+    """Check role, row-level security, partitions and migrations; exit 1 when something is wrong.
 
     \b
     Example:
       flask db-health
-    """
+    """  # noqa: D301  # a backspace, which keeps the lines apart
     found = service.examine(UnitOfWork(everybody=True))
     if as_json:
         shown = {
