@@ -4,9 +4,10 @@ from uuid import UUID
 
 import structlog
 
-from app.jobs.names import SEND_BUDGET_ALERT, SWEEP_BUDGET_ALERTS
+from app.jobs.names import PURGE_DELETED, SEND_BUDGET_ALERT, SWEEP_BUDGET_ALERTS
 from app.ledger.budgets import alerts
 from app.ledger.budgets import mail as budget_mail
+from app.ledger.upkeep import service as upkeep
 from app.unit_of_work import UnitOfWork
 from tasks.base import outbox_task, scheduled_task
 
@@ -25,3 +26,10 @@ def sweep_budget_alerts() -> None:
     found = alerts.sweep_alerts(UnitOfWork(everybody=True))
     if found:
         log.info("budget_alerts_found", alerts=found)
+
+
+@scheduled_task(PURGE_DELETED)
+def purge_deleted() -> None:
+    """Delete for good what can no longer be restored."""
+    purged = upkeep.purge_deleted(UnitOfWork(everybody=True))
+    log.info("deleted_for_good", transactions=purged.transactions, accounts=purged.accounts)

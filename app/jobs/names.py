@@ -27,3 +27,4 @@ SEAL_AUDIT = TaskName("audit.seal")
 KEEP_PARTITIONS = TaskName("ops.keep_partitions")
 
 SWEEP_BUDGET_ALERTS = TaskName("ledger.sweep_budget_alerts")
+PURGE_DELETED = TaskName("ledger.purge_deleted")
