@@ -28,11 +28,6 @@ def fingerprint(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def random_token() -> str:
-    """256 random bits, safe in a URL."""
-    return secrets.token_urlsafe(32)
-
-
 class Undecipherable(Exception):
     """Sealed bytes that no key of the keyring opens for this row: withdrawn key, moved or damaged value."""
 
